@@ -1,0 +1,54 @@
+/**
+ * What a device offers to the rest of the library. Only the files of a backend's own folder name its API.
+ *
+ * @module
+ */
+import type { TensorData } from "../dtype.ts";
+import type { Program } from "./kernel.ts";
+
+/** Memory on a device. `bytes` is the size asked for; `release` gives it back (to the pool) and may be called once. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+  release(): void;
+}
+
+/** A program made ready for a device. */
+export interface Executable {
+  /**
+   * Starts the program; returns at once. Work runs in the order of the calls, and before any later `read`.
+   * `inputs`/`outputs` are in the order of the program's places. An output may be the same buffer as an
+   * input only if the caller knows the program to be safe for it.
+   */
+  run(inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): void;
+  /** Gives back the temporary memory. */
+  release(): void;
+}
+
+/** Live and pooled memory of a device in bytes, and the number of live buffers. */
+export interface MemoryStats {
+  readonly liveBytes: number;
+  readonly liveBuffers: number;
+  readonly pooledBytes: number;
+}
+
+/** A device. */
+export interface Backend {
+  readonly name: "cpu" | "webgpu";
+  /** What a person wants to know: adapter name, threads, why it was chosen. */
+  readonly description: string;
+  /** Whether an operand of a contraction is evaluated once (packed) or again for every tile. */
+  readonly packsOperands: boolean;
+  /** A run of more than this many steps in one fold must be split into stages before it gets here. */
+  readonly maxReduction: number;
+  allocate(bytes: number): DeviceBuffer;
+  write(buffer: DeviceBuffer, data: TensorData): void;
+  /** Waits for all work started before and copies the buffers out, all in one wait. Rejects with what went wrong in that work. */
+  read(requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[]): Promise<TensorData[]>;
+  /** Compiles what is not compiled yet; `progress(done, total)` counts kernels. */
+  compile(program: Program, progress?: (done: number, total: number) => void): Executable;
+  /** Per-launch times in milliseconds of one run, for `DEBUG=2`, with labels. */
+  profile(executable: Executable, inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): Promise<{ label: string; milliseconds: number }[]>;
+  memory(): MemoryStats;
+  /** Ends workers or the device. Nothing may be used afterwards. */
+  close(): Promise<void>;
+}
