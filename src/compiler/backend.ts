@@ -43,11 +43,17 @@ export interface Backend {
   allocate(bytes: number): DeviceBuffer;
   write(buffer: DeviceBuffer, data: TensorData): void;
   /** Waits for all work started before and copies the buffers out, all in one wait. Rejects with what went wrong in that work. */
-  read(requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[]): Promise<TensorData[]>;
+  read(
+    requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[],
+  ): Promise<TensorData[]>;
   /** Compiles what is not compiled yet; `progress(done, total)` counts kernels. */
   compile(program: Program, progress?: (done: number, total: number) => void): Executable;
   /** Per-launch times in milliseconds of one run, for `DEBUG=2`, with labels. */
-  profile(executable: Executable, inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): Promise<{ label: string; milliseconds: number }[]>;
+  profile(
+    executable: Executable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+  ): Promise<{ label: string; milliseconds: number }[]>;
   memory(): MemoryStats;
   /** Ends workers or the device. Nothing may be used afterwards. */
   close(): Promise<void>;

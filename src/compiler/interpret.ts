@@ -7,7 +7,18 @@
  */
 import { arrayType, type DType, storedValue, type TensorData } from "../dtype.ts";
 import { erf } from "../special_functions.ts";
-import { type Affine, type Contraction, type Expr, type Fold, type Guard, type Kernel, points, type Program, type Stage, type Store } from "./kernel.ts";
+import {
+  type Affine,
+  type Contraction,
+  type Expr,
+  type Fold,
+  type Guard,
+  type Kernel,
+  points,
+  type Program,
+  type Stage,
+  type Store,
+} from "./kernel.ts";
 
 /** Element-wise meaning of the one-operand operations. */
 export function applyUnary(op: (Expr & { kind: "unary" })["op"], x: number, dtype: DType): number {
@@ -56,7 +67,12 @@ export function applyUnary(op: (Expr & { kind: "unary" })["op"], x: number, dtyp
 }
 
 /** Element-wise meaning of the two-operand operations; `dtype` is that of the operands. */
-export function applyBinary(op: (Expr & { kind: "binary" })["op"], a: number, b: number, dtype: DType): number {
+export function applyBinary(
+  op: (Expr & { kind: "binary" })["op"],
+  a: number,
+  b: number,
+  dtype: DType,
+): number {
   switch (op) {
     case "add":
       return a + b;
@@ -142,7 +158,12 @@ function inside(guards: readonly Guard[], position: readonly number[]): boolean 
   });
 }
 
-function evaluate(expr: Expr, position: readonly number[], inputs: readonly TensorData[], results: readonly number[]): number {
+function evaluate(
+  expr: Expr,
+  position: readonly number[],
+  inputs: readonly TensorData[],
+  results: readonly number[],
+): number {
   const go = (e: Expr): number => {
     switch (e.kind) {
       case "constant":
@@ -179,7 +200,11 @@ function evaluate(expr: Expr, position: readonly number[], inputs: readonly Tens
 
 function element(inputs: readonly TensorData[], input: number, address: number): number {
   const value = inputs[input]![address];
-  if (value === undefined) throw new RangeError(`Cannot read element ${address} of input ${input}: it has ${inputs[input]!.length} elements`);
+  if (value === undefined) {
+    throw new RangeError(
+      `Cannot read element ${address} of input ${input}: it has ${inputs[input]!.length} elements`,
+    );
+  }
   return value;
 }
 
@@ -212,7 +237,12 @@ export function emptyReduction(combine: Stage["combine"], dtype: DType): number 
   }
 }
 
-function reduce(stage: Stage, row: readonly number[], inputs: readonly TensorData[], results: readonly number[]): number {
+function reduce(
+  stage: Stage,
+  row: readonly number[],
+  inputs: readonly TensorData[],
+  results: readonly number[],
+): number {
   let total = emptyReduction(stage.combine, stage.dtype);
   let best = NaN;
   let step = 0;
@@ -233,7 +263,9 @@ function reduce(stage: Stage, row: readonly number[], inputs: readonly TensorDat
         break;
       default: {
         const better = stage.combine === "argMax" ? value > best : value < best;
-        if (step === 0 || (!Number.isNaN(best) && (better || Number.isNaN(value)))) [best, total] = [value, step];
+        if (step === 0 || (!Number.isNaN(best) && (better || Number.isNaN(value)))) {
+          [best, total] = [value, step];
+        }
       }
     }
     step++;
@@ -241,7 +273,13 @@ function reduce(stage: Stage, row: readonly number[], inputs: readonly TensorDat
   return storedValue(total, stage.dtype);
 }
 
-function runStores(stores: readonly Store[], row: readonly number[], inputs: readonly TensorData[], outputs: readonly TensorData[], results: readonly number[]): void {
+function runStores(
+  stores: readonly Store[],
+  row: readonly number[],
+  inputs: readonly TensorData[],
+  outputs: readonly TensorData[],
+  results: readonly number[],
+): void {
   for (const store of stores) {
     forEachPosition(store.axes, (inner) => {
       const position = [...row, ...inner];
@@ -258,7 +296,11 @@ function runFold(kernel: Fold, inputs: readonly TensorData[], outputs: readonly 
   });
 }
 
-function runContraction(kernel: Contraction, inputs: readonly TensorData[], outputs: readonly TensorData[]): void {
+function runContraction(
+  kernel: Contraction,
+  inputs: readonly TensorData[],
+  outputs: readonly TensorData[],
+): void {
   forEachPosition([...kernel.batch, ...kernel.rows, ...kernel.columns], (point) => {
     let sum = 0;
     forEachPosition(kernel.inner, (inner) => {
@@ -270,7 +312,11 @@ function runContraction(kernel: Contraction, inputs: readonly TensorData[], outp
 }
 
 /** Runs one kernel. */
-export function interpretKernel(kernel: Kernel, inputs: readonly TensorData[], outputs: readonly TensorData[]): void {
+export function interpretKernel(
+  kernel: Kernel,
+  inputs: readonly TensorData[],
+  outputs: readonly TensorData[],
+): void {
   const source = inputs[0]!;
   const target = outputs[0]!;
   switch (kernel.kind) {
@@ -296,7 +342,9 @@ export function interpretKernel(kernel: Kernel, inputs: readonly TensorData[], o
         const keys = source.subarray(row * size, (row + 1) * size);
         const compare = (i: number, j: number): number => {
           const [a, b] = [keys[i]!, keys[j]!];
-          if (Number.isNaN(a) || Number.isNaN(b)) return Number(Number.isNaN(a)) - Number(Number.isNaN(b)) || i - j;
+          if (Number.isNaN(a) || Number.isNaN(b)) {
+            return Number(Number.isNaN(a)) - Number(Number.isNaN(b)) || i - j;
+          }
           return (descending ? b - a : a - b) || i - j;
         };
         target.set(Array.from({ length: size }, (_, k) => k).sort(compare), row * size);
@@ -327,7 +375,11 @@ export function interpretProgram(program: Program, inputs: readonly TensorData[]
     return array;
   });
   for (const launch of program.launches) {
-    interpretKernel(launch.kernel, launch.inputs.map((k) => memory[k]!), launch.outputs.map((k) => memory[k]!));
+    interpretKernel(
+      launch.kernel,
+      launch.inputs.map((k) => memory[k]!),
+      launch.outputs.map((k) => memory[k]!),
+    );
   }
   return outputs;
 }

@@ -119,7 +119,13 @@ export type Expr =
     readonly fill: number;
   }
   | { readonly kind: "unary"; readonly dtype: DType; readonly op: UnaryOp; readonly x: Expr }
-  | { readonly kind: "binary"; readonly dtype: DType; readonly op: BinaryOp; readonly a: Expr; readonly b: Expr }
+  | {
+    readonly kind: "binary";
+    readonly dtype: DType;
+    readonly op: BinaryOp;
+    readonly a: Expr;
+    readonly b: Expr;
+  }
   | {
     readonly kind: "select";
     readonly dtype: DType;
@@ -273,11 +279,18 @@ export function kernelKey(kernel: Kernel): string {
   const ids = new Map<object, number>();
   // Shared sub-expressions are written once and referred to by number, so the key stays as small as the DAG.
   return JSON.stringify(rest, (_name, value) => {
-    if (value !== null && typeof value === "object" && !Array.isArray(value) && "dtype" in value && "kind" in value) {
+    if (
+      value !== null && typeof value === "object" && !Array.isArray(value) && "dtype" in value &&
+      "kind" in value
+    ) {
       const seen = ids.get(value);
       if (seen !== undefined) return `#${seen}`;
       ids.set(value, ids.size);
     }
-    return typeof value === "number" && !Number.isFinite(value) ? String(value) : Object.is(value, -0) ? "-0" : value;
+    return typeof value === "number" && !Number.isFinite(value)
+      ? String(value)
+      : Object.is(value, -0)
+      ? "-0"
+      : value;
   });
 }
