@@ -1,0 +1,376 @@
+/**
+ * Options of a program as a table: one row says an option's type, group, help and default. From the table come
+ * the command line, the configuration file, the `--help` text and the sentence for every wrong value.
+ *
+ * Values are layered: defaults, then a checkpoint's configuration, then the file, then the command line.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import * as v from "valibot";
+
+/** The type of an option's value: how to read it (from text or JSON) and the words that describe it. */
+export interface Kind<T> {
+  /** What stands for the value in the help, for example `N` or `DIR`. */
+  readonly placeholder: string;
+  /** What a right value is, as the end of a sentence: `a whole number of at least 1`. */
+  readonly expected: string;
+  /** Checks a JSON value or a text and gives the typed value. */
+  readonly schema: v.GenericSchema<unknown, T>;
+}
+
+/** One option of a program. */
+export interface Option<T> extends Kind<T> {
+  /** What the option does, for the help. */
+  readonly help: string;
+  /** The value when nobody gives one. */
+  readonly default: T;
+  /** In words, what a default of `null` means. */
+  readonly unset?: string;
+  /** The option that this one replaces: giving it forgets the other one's value from an earlier layer. */
+  readonly insteadOf?: string;
+  /** True if a resumed run may give another value, because the numbers do not depend on it. */
+  readonly mayChange?: boolean;
+  /** The heading of the help under which the option stands. */
+  readonly group?: string;
+}
+
+/** The options of a program, one row per field of its configuration. */
+export type OptionTable<T> = { readonly [K in keyof T]: Option<T[K]> };
+
+/** Wrong options: one sentence each in `problems`, and all of them as lines of the message. */
+export class OptionError extends RangeError {
+  /** The name of this class. */
+  override name = "OptionError";
+  /** One sentence per wrong option. */
+  readonly problems: string[];
+
+  /** Makes the error from its sentences. */
+  constructor(problems: string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** What the command line gave. */
+export interface Given<T> {
+  /** True if `--help` or `-h` was among the arguments. */
+  help: boolean;
+  /** The values that were given in the `--config` file or as options; the others are absent. */
+  values: Partial<T>;
+}
+
+const finite = v.pipe(
+  v.union([v.number(), v.pipe(v.string(), v.trim(), v.nonEmpty(), v.transform(Number))]),
+  v.number(),
+  v.finite(),
+);
+
+/** A whole number of at least `min`. */
+export function integer({ min }: { min: number }): Kind<number> {
+  return {
+    placeholder: "N",
+    expected: `a whole number of at least ${min}`,
+    schema: v.pipe(finite, v.safeInteger(), v.minValue(min)),
+  };
+}
+
+/** A number from `min` (or just above it) to `max` (or just below it). */
+export function number(range: { min?: number; above?: number; max?: number; below?: number }): Kind<number> {
+  const { min, above, max, below } = range;
+  const low = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : "";
+  const high = below !== undefined ? `below ${below}` : max !== undefined ? `at most ${max}` : "";
+  return {
+    placeholder: "X",
+    expected: `a number ${[low, high].filter((part) => part !== "").join(" and ")}`,
+    schema: v.pipe(
+      finite,
+      v.check((x) => x >= (min ?? -Infinity) && x <= (max ?? Infinity)),
+      v.check((x) => x > (above ?? -Infinity) && x < (below ?? Infinity)),
+    ),
+  };
+}
+
+/** One of a few words. */
+export function choice<const C extends string>(words: readonly C[]): Kind<C> {
+  return {
+    placeholder: words.join("|"),
+    expected: `one of ${words.join(", ")}`,
+    schema: v.picklist(words),
+  };
+}
+
+/** Any text that is not empty, such as a path. */
+export function text(placeholder: string): Kind<string> {
+  return { placeholder, expected: "a text", schema: v.pipe(v.string(), v.nonEmpty()) };
+}
+
+/** `on` or `off`; `true` and `false` in files. */
+export function onOff(): Kind<boolean> {
+  const words = v.pipe(
+    v.picklist(["on", "off", "true", "false"]),
+    v.transform((w) => w === "on" || w === "true"),
+  );
+  return { placeholder: "on|off", expected: "on or off", schema: v.union([v.boolean(), words]) };
+}
+
+/** Width and height in pixels, as in `240x180`; {@linkcode parseSize} splits it. */
+export function size(): Kind<string> {
+  return {
+    placeholder: "WxH",
+    expected: "width x height in pixels, as in 240x180,",
+    schema: v.pipe(v.string(), v.regex(/^[1-9]\d{0,4}x[1-9]\d{0,4}$/)),
+  };
+}
+
+/** The same kind of value, or `null` when the option is not given. */
+export function optional<T>(kind: Kind<T>): Kind<T | null> {
+  return { ...kind, schema: v.nullable(kind.schema) };
+}
+
+/** One row of a table. */
+export function row<T>(
+  kind: Kind<T>,
+  help: string,
+  preset: T,
+  extra: Pick<Option<T>, "unset" | "insteadOf" | "mayChange"> = {},
+): Option<T> {
+  return { ...kind, help, default: preset, ...extra };
+}
+
+/** Puts rows under one heading of the help. */
+export function group<T>(heading: string, rows: OptionTable<T>): OptionTable<T> {
+  const entries = Object.entries<Option<unknown>>(rows as Record<string, Option<unknown>>);
+  return Object.fromEntries(
+    entries.map(([name, option]) => [name, { ...option, group: heading }]),
+  ) as unknown as OptionTable<T>;
+}
+
+/** Splits `240x180` into width and height. */
+export function parseSize(value: string): { width: number; height: number } {
+  const [width, height] = v.parse(size().schema, value).split("x").map(Number);
+  return { width: width!, height: height! };
+}
+
+/** The command-line name of an option: `lrMultiplier` is `--lr-multiplier`. */
+export function flagName(name: string): string {
+  return "--" + name.replace(/[A-Z]/g, (letter) => "-" + letter.toLowerCase());
+}
+
+/**
+ * Reads the command line and the file that its `--config` names; the command line wins.
+ *
+ * @param table The program's options.
+ * @param args The arguments, `Deno.args`.
+ * @throws {OptionError} If an option is unknown or has a wrong value; every such option gets its sentence.
+ */
+export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> {
+  const rows = entriesOf(table);
+  const names = new Map(rows.map(([name]) => [flagName(name).slice(2), name]));
+  const known = [...names.keys(), "config", "help"];
+  const problems: string[] = [];
+  const parsed = parseArgs(args, {
+    string: [...names.keys(), "config"],
+    boolean: ["help"],
+    alias: { help: "h" },
+    unknown: (argument: string, key?: string): unknown => {
+      if (key === undefined) return undefined;
+      problems.push(`Cannot use ${argument}: there is no such option${suggestion("--", key, known)}`);
+      return false;
+    },
+  });
+  for (const word of parsed._) {
+    problems.push(`Cannot use ${word}: an option in front of it is required, as in --name ${word}`);
+  }
+  const given: Record<string, unknown> = {};
+  for (const [flag, name] of names) {
+    const value = (parsed as Record<string, unknown>)[flag];
+    if (value === undefined) continue;
+    const shown = value === "" ? `--${flag} without a value` : `--${flag} ${value}`;
+    given[name] = checked(table, name, value, shown, problems);
+  }
+  if (parsed.help) return { help: true, values: {} };
+  const config: unknown = parsed.config;
+  if (config === "") {
+    problems.push("Cannot use --config without a value: the path of a JSON file is required");
+  }
+  const layers = [given as Partial<T>];
+  if (typeof config === "string" && config !== "") {
+    try {
+      layers.unshift(readOptionFile(table, config));
+    } catch (error) {
+      if (!(error instanceof OptionError)) throw error;
+      problems.push(...error.problems);
+    }
+  }
+  for (const [name, option] of rows) {
+    if (option.insteadOf === undefined) continue;
+    if (given[name] === undefined || given[option.insteadOf] === undefined) continue;
+    problems.push(
+      `Cannot use ${flagName(name)} together with ${flagName(option.insteadOf)}: give one of the two`,
+    );
+  }
+  if (problems.length > 0) throw new OptionError(problems);
+  return { help: false, values: layerOptions(table, ...layers) };
+}
+
+/** Reads a JSON file of options; a `description` in it is for readers and ignored. */
+export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<T> {
+  let content: string;
+  try {
+    content = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw new OptionError([
+      `Cannot read ${path}: ${(error as Error).message}; a JSON file of options is required`,
+    ]);
+  }
+  return optionsFromJson(table, content, path);
+}
+
+/**
+ * Reads options from JSON text: an object whose keys are the names of the table.
+ *
+ * @param source Where the text comes from, for the messages.
+ * @throws {OptionError} If the text is not such an object, or a name or value is wrong.
+ */
+export function optionsFromJson<T>(table: OptionTable<T>, content: string, source: string): Partial<T> {
+  let values: unknown;
+  try {
+    values = JSON.parse(content);
+  } catch (error) {
+    throw new OptionError([`Cannot read ${source}: it is not JSON, ${(error as Error).message}`]);
+  }
+  if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    throw new OptionError([`Cannot read ${source}: an object with an option per key is required`]);
+  }
+  const known = entriesOf(table).map(([name]) => name);
+  const problems: string[] = [];
+  const given: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (name === "description") continue;
+    const shown = `"${name}": ${JSON.stringify(value)} in ${source}`;
+    if (known.includes(name)) given[name] = checked(table, name, value, shown, problems);
+    else problems.push(`Cannot use ${shown}: there is no such option${suggestion("", name, known)}`);
+  }
+  if (problems.length > 0) throw new OptionError(problems);
+  return given as Partial<T>;
+}
+
+/** Joins layers of options: a later layer wins, also over the options that it gives something instead of. */
+export function layerOptions<T>(table: OptionTable<T>, ...layers: Partial<T>[]): Partial<T> {
+  const rows = entriesOf(table);
+  const result: Record<string, unknown> = {};
+  for (const layer of layers as Record<string, unknown>[]) {
+    for (const [name, option] of rows) {
+      const other = option.insteadOf;
+      if (other === undefined) continue;
+      if (layer[name] != null && layer[other] === undefined) result[other] = null;
+      if (layer[other] != null && layer[name] === undefined) result[name] = null;
+    }
+    for (const [name] of rows) if (layer[name] !== undefined) result[name] = layer[name];
+  }
+  return result as Partial<T>;
+}
+
+/** The default of every option. */
+export function defaultOptions<T>(table: OptionTable<T>): T {
+  return Object.fromEntries(entriesOf(table).map(([name, option]) => [name, option.default])) as T;
+}
+
+/**
+ * The `--help` text: usage, then every group with its options, their defaults and what they do.
+ *
+ * @param about Lines above the options: what the program does, its usage, examples.
+ * @param others Further defaults that hold in a case with a name, for example those of the built-in scenes.
+ */
+export function helpText<T>(
+  table: OptionTable<T>,
+  { about, others }: { about: string; others?: { label: string; values: Partial<T> } },
+): string {
+  const lines = [about.trim()];
+  let heading: string | undefined;
+  const add = (left: string, right: string): void => {
+    const head = "  " + left;
+    const texts = wrap(right, 110 - helpColumn);
+    if (head.length >= helpColumn) texts.unshift("");
+    lines.push(...texts.map((words, i) => ((i === 0 ? head : "").padEnd(helpColumn) + words).trimEnd()));
+  };
+  for (const [name, option] of entriesOf(table)) {
+    if (option.group !== heading) {
+      heading = option.group;
+      lines.push("", `${heading ?? "Options"}:`);
+    }
+    const other = (others?.values as Record<string, unknown> | undefined)?.[name];
+    const preset = shownDefault(option) + (other == null ? "" : `; ${others!.label}: ${shownValue(other)}`);
+    add(`${flagName(name)} ${option.placeholder}`, `${option.help} [${preset}]`);
+  }
+  lines.push("", "General:");
+  add("--config FILE", "read options from a JSON file; the command line wins");
+  add("-h, --help", "show this text");
+  return lines.join("\n");
+}
+
+function entriesOf<T>(table: OptionTable<T>): [string, Option<unknown>][] {
+  return Object.entries(table as Record<string, Option<unknown>>);
+}
+
+function checked<T>(
+  table: OptionTable<T>,
+  name: string,
+  value: unknown,
+  shown: string,
+  problems: string[],
+): unknown {
+  const option = (table as Record<string, Option<unknown>>)[name]!;
+  const result = v.safeParse(option.schema, value);
+  if (result.success) return result.output;
+  problems.push(`Cannot use ${shown}: ${option.expected} is required`);
+  return undefined;
+}
+
+function shownDefault(option: Option<unknown>): string {
+  return option.default === null ? option.unset ?? "none" : shownValue(option.default);
+}
+
+function shownValue(value: unknown): string {
+  return typeof value === "boolean" ? (value ? "on" : "off") : String(value);
+}
+
+/** Where the descriptions of the help text begin. */
+const helpColumn = 36;
+
+/** Breaks a text into lines of at most `width` characters. */
+function wrap(content: string, width: number): string[] {
+  const lines = [""];
+  for (const word of content.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line !== "" && line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines;
+}
+
+/** `; did you mean --crop` for the nearest known name, or a pointer to the help if none is near. */
+function suggestion(prefix: string, name: string, known: string[]): string {
+  const ranked = known.map((word) => ({ word, distance: editDistance(name, word) }));
+  const best = ranked.reduce((a, b) => (b.distance < a.distance ? b : a));
+  if (best.distance <= Math.max(2, Math.floor(name.length / 3))) {
+    return `; did you mean ${prefix}${best.word}`;
+  }
+  return "; --help lists the options";
+}
+
+/** The number of letters to insert, remove or replace to turn `a` into `b` (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const line = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = above[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      line.push(Math.min(replaced, above[j]! + 1, line[j - 1]! + 1));
+    }
+    above = line;
+  }
+  return above[b.length]!;
+}
