@@ -111,6 +111,38 @@ export type Lowering<P> =
   /** Other operations, put in its place before compiling. */
   | { readonly kind: "composition"; readonly define: (inputs: readonly Tensor[], params: P) => Tensor };
 
+/** What a primitive with several results adds: its node is a tuple, never evaluated itself, from which `pick` takes. */
+export interface TupleRules<P> {
+  /** Shapes and dtypes of the results. */
+  readonly outputs: (params: P) => readonly Aval[];
+  /** Cotangents of the inputs from those of the results (undefined: none). */
+  readonly vjp: (
+    cotangents: readonly (Tensor | undefined)[],
+    call: Call<P>,
+  ) => readonly (Tensor | undefined)[];
+  /** Tangents of the results from those of the inputs. */
+  readonly jvp: (tangents: readonly (Tensor | undefined)[], call: Call<P>) => readonly (Tensor | undefined)[];
+  /** The results for inputs with a new axis 0. All results have it. */
+  readonly batch: (
+    inputs: readonly Tensor[],
+    batched: readonly boolean[],
+    params: P,
+    size: number,
+  ) => readonly Tensor[];
+  /** Writes the work into a graph under construction; returns the results' places. */
+  readonly expand: (graph: GraphWriter, inputs: readonly number[], params: P) => readonly number[];
+}
+
+/** A graph under construction, as tuple primitives see it. */
+export interface GraphWriter {
+  /** Adds a call of a primitive on nodes and returns its place. */
+  add<P>(op: Primitive<P>, inputs: readonly number[], params: P): number;
+  /** Adds everything that `outputs` need, with nodes in the place of some tensors; returns the outputs' places. */
+  inline(outputs: readonly Tensor[], places: ReadonlyMap<Tensor, number>): number[];
+  /** Shape and dtype of a node. */
+  aval(place: number): Aval;
+}
+
 /** Arrays of the float64 reference. */
 export interface ReferenceArray {
   readonly shape: readonly number[];
@@ -146,6 +178,8 @@ export interface Primitive<P = Params> {
   /** The result in float64, by plain loops. */
   readonly reference: (inputs: readonly ReferenceArray[], params: P, output: Aval) => ReferenceArray;
   readonly samples: readonly Sample<P>[];
+  /** For primitives with several results. */
+  readonly tuple?: TupleRules<P>;
 }
 
 const registered = new Map<string, Primitive>();
