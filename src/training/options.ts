@@ -7,7 +7,7 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "@std/cli";
 import * as v from "valibot";
 
 /** The type of an option's value: how to read it (from text or JSON) and the words that describe it. */
@@ -67,6 +67,8 @@ const finite = v.pipe(
   v.finite(),
 );
 
+const someText = v.pipe(v.string(), v.nonEmpty());
+
 /** A whole number of at least `min`. */
 export function integer({ min }: { min: number }): Kind<number> {
   return {
@@ -101,9 +103,33 @@ export function choice<const C extends string>(words: readonly C[]): Kind<C> {
   };
 }
 
-/** Any text that is not empty, such as a path. */
-export function text(placeholder: string): Kind<string> {
-  return { placeholder, expected: "a text", schema: v.pipe(v.string(), v.nonEmpty()) };
+/** The path of a folder. */
+export function folderPath(): Kind<string> {
+  return { placeholder: "DIR", expected: "the path of a folder", schema: someText };
+}
+
+/** The path of a file. */
+export function filePath(): Kind<string> {
+  return { placeholder: "FILE", expected: "the path of a file", schema: someText };
+}
+
+/** The path of a file or folder. */
+export function anyPath(): Kind<string> {
+  return { placeholder: "PATH", expected: "the path of a file or folder", schema: someText };
+}
+
+/** Where the names of classes come from. */
+export function classSource(): Kind<string> {
+  return {
+    placeholder: "FILE|pascal|cityscapes|coco",
+    expected: "the path of a file, or pascal, cityscapes or coco,",
+    schema: someText,
+  };
+}
+
+/** A name. */
+export function nameText(): Kind<string> {
+  return { placeholder: "NAME", expected: "a name", schema: someText };
 }
 
 /** `on` or `off`; `true` and `false` in files. */
@@ -170,7 +196,7 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
   const names = new Map(rows.map(([name]) => [flagName(name).slice(2), name]));
   const known = [...names.keys(), "config", "help"];
   const problems: string[] = [];
-  const parsed = parseArgs(args, {
+  const parsed = parseArgs(joinNegativeNumbers(args), {
     string: [...names.keys(), "config"],
     boolean: ["help"],
     alias: { help: "h" },
@@ -311,6 +337,18 @@ export function helpText<T>(
   return lines.join("\n");
 }
 
+/** Makes `--lr -5` one argument, so that it is a wrong number and not an option without a value. */
+function joinNegativeNumbers(args: string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const last = joined.at(-1);
+    if (last?.startsWith("--") && !last.includes("=") && /^-\.?\d/.test(arg)) {
+      joined.push(`${joined.pop()}=${arg}`);
+    } else joined.push(arg);
+  }
+  return joined;
+}
+
 function entriesOf<T>(table: OptionTable<T>): [string, Option<unknown>][] {
   return Object.entries(table as Record<string, Option<unknown>>);
 }
@@ -330,7 +368,9 @@ function checked<T>(
 }
 
 function shownDefault(option: Option<unknown>): string {
-  return option.default === null ? option.unset ?? "none" : shownValue(option.default);
+  return option.default === null || option.default === ""
+    ? option.unset ?? "none"
+    : shownValue(option.default);
 }
 
 function shownValue(value: unknown): string {

@@ -1,0 +1,203 @@
+/**
+ * The configurations of `evaluate.ts` and `predict.ts`: which weights, how the model was built, on which pictures.
+ *
+ * @module
+ */
+
+import type { DeviceChoice, EvalMode, Variant } from "./config.ts";
+import {
+  anyPath,
+  choice,
+  classSource,
+  defaultOptions,
+  filePath,
+  flagName,
+  folderPath,
+  group,
+  helpText,
+  integer,
+  layerOptions,
+  nameText,
+  optional,
+  OptionError,
+  type OptionTable,
+  row,
+  size,
+} from "./options.ts";
+
+/** What both programs must know to run a model; null means what the checkpoint says. */
+export interface InferenceConfig {
+  /** Checkpoint, or file of raw weights under the official names. */
+  weights: string;
+  /** The encoder's size, or null for the checkpoint's. */
+  variant: Variant | null;
+  /** Channels of the decoder, or null for the checkpoint's or the variant's. */
+  embedding: number | null;
+  /** Heads of AllSpark's attention, or null for the checkpoint's. */
+  heads: number | null;
+  /** Whose keys AllSpark reads, or null for the checkpoint's. */
+  evalKeys: "self" | "memory" | null;
+  /** File with the names and colours of the classes, or null for the checkpoint's or the data's. */
+  classes: string | null;
+  /** `WxH` to which every image is resized first, or null for the checkpoint's. */
+  imageSize: string | null;
+  /** How an image is predicted. */
+  mode: EvalMode;
+  /** Side of the middle or of a window, or null for the checkpoint's. */
+  crop: number | null;
+  /** Where to compute. */
+  device: DeviceChoice;
+}
+
+/** The configuration of `evaluate.ts`. */
+export interface EvaluateConfig extends InferenceConfig {
+  /** Folder in PASCAL VOC layout, or null. */
+  data: string | null;
+  /** Name of the split below `data/splits`, or a folder with the lists, or null. */
+  split: string | null;
+  /** List of the images and masks to evaluate, or null for the split's validation list. */
+  list: string | null;
+  /** Folder of the user's own images, or null. */
+  images: string | null;
+  /** Folder of the masks for `images`. */
+  masks: string | null;
+}
+
+/** The configuration of `predict.ts`. */
+export interface PredictConfig extends InferenceConfig {
+  /** An image or a folder of images. */
+  input: string;
+  /** Folder for the masks and overlays. */
+  out: string;
+}
+
+const modelRows: OptionTable<Omit<InferenceConfig, "weights">> = {
+  ...group("Model", {
+    variant: row(optional(choice(["b0", "b1", "b2", "b3", "b4", "b5"])), "size of the encoder", null, {
+      unset: "the checkpoint's; raw weights: b0",
+    }),
+    embedding: row(optional(integer({ min: 1 })), "channels of the decoder", null, {
+      unset: "the checkpoint's; raw weights: 256 for b0 and b1, else 768",
+    }),
+    heads: row(optional(integer({ min: 1 })), "heads of AllSpark's attention", null, {
+      unset: "the checkpoint's; raw weights: 2",
+    }),
+    evalKeys: row(optional(choice(["self", "memory"])), "keys: the image's own or the memory", null, {
+      unset: "the checkpoint's; raw weights: self",
+    }),
+    classes: row(optional(classSource()), "names and colours of the classes", null, {
+      unset: "the checkpoint's or DIR/classes.json",
+    }),
+  }),
+  ...group("Images", {
+    imageSize: row(optional(size()), "resize every image to this size first", null, {
+      unset: "the checkpoint's; raw weights: as it is",
+    }),
+    mode: row(
+      choice(["original", "center-crop", "sliding-window"]),
+      "whole images, their middle, or windows of the crop's size",
+      "original",
+    ),
+    crop: row(optional(integer({ min: 29 })), "side of the middle or of a window", null, {
+      unset: "the checkpoint's; raw weights: 513",
+    }),
+  }),
+  ...group("Run", {
+    device: row(
+      choice(["auto", "cpu", "webgpu"]),
+      "where to compute; auto takes a real GPU if there is one",
+      "auto",
+    ),
+  }),
+};
+
+/** The table of `evaluate.ts`. */
+export const evaluateOptions: OptionTable<EvaluateConfig> = {
+  ...group("Input", {
+    weights: row(filePath(), "checkpoint, or raw weights (.safetensors or .pth)", "", {
+      unset: "required",
+    }),
+    data: row(optional(folderPath()), "photographs in PASCAL VOC layout", null, {
+      unset: "generated scenes",
+    }),
+    split: row(optional(nameText()), "split whose validation list is evaluated", null, {
+      unset: "DIR/splits/val.txt",
+    }),
+    list: row(optional(filePath()), "evaluate the images of this list", null),
+    images: row(optional(folderPath()), "your own images", null),
+    masks: row(optional(folderPath()), "masks of --images", null),
+  }),
+  ...modelRows,
+};
+
+/** The table of `predict.ts`. */
+export const predictOptions: OptionTable<PredictConfig> = {
+  ...group("Input and output", {
+    weights: row(filePath(), "checkpoint, or raw weights (.safetensors or .pth)", "", { unset: "required" }),
+    input: row(anyPath(), "an image or a folder of images", "", { unset: "required" }),
+    out: row(folderPath(), "folder for the masks and overlays", "predictions"),
+  }),
+  ...modelRows,
+};
+
+/**
+ * Completes a configuration of `evaluate.ts`.
+ *
+ * @throws {OptionError} If `weights` is missing or options contradict each other.
+ */
+export function evaluateConfig(given: Partial<EvaluateConfig>): EvaluateConfig {
+  const config = layerOptions(evaluateOptions, defaultOptions(evaluateOptions), given) as EvaluateConfig;
+  const problems = missing(config, ["weights"]);
+  if (config.data !== null && config.images !== null) {
+    problems.push("Cannot use --data together with --images: give one folder of photographs");
+  }
+  for (const name of ["split", "list"] as const) {
+    if (config[name] === null || config.data !== null) continue;
+    problems.push(`Cannot use ${flagName(name)} without --data: its lines are paths inside that folder`);
+  }
+  if ((config.images === null) !== (config.masks === null)) {
+    problems.push("Cannot use one of --images and --masks alone: both folders are required");
+  }
+  if (problems.length > 0) throw new OptionError(problems);
+  return config;
+}
+
+/**
+ * Completes a configuration of `predict.ts`.
+ *
+ * @throws {OptionError} If `weights` or `input` is missing.
+ */
+export function predictConfig(given: Partial<PredictConfig>): PredictConfig {
+  const config = layerOptions(predictOptions, defaultOptions(predictOptions), given) as PredictConfig;
+  const problems = missing(config, ["weights", "input"]);
+  if (problems.length > 0) throw new OptionError(problems);
+  return config;
+}
+
+/** The `--help` text of `evaluate.ts`. */
+export function evaluateHelp(): string {
+  return helpText(evaluateOptions, {
+    about: `Evaluates weights on images with masks: IoU per class, and mIoU in percent on the last line.
+
+Usage: deno run -A evaluate.ts --weights FILE [options]
+
+  deno run -A evaluate.ts --weights runs/allspark-b0-scenes/best.safetensors
+  deno run -A evaluate.ts --data VOC2012 --weights allspark.pth --variant b5`,
+  });
+}
+
+/** The `--help` text of `predict.ts`. */
+export function predictHelp(): string {
+  return helpText(predictOptions, {
+    about: `Segments images: writes a colour mask and an overlay for each.
+
+Usage: deno run -A predict.ts --weights FILE --input PATH [options]
+
+  deno run -A predict.ts --weights runs/allspark-b0-scenes/best.safetensors --input photo.jpg`,
+  });
+}
+
+function missing<T>(config: T, names: (keyof T & string)[]): string[] {
+  return names.filter((name) => config[name] === "")
+    .map((name) => `Cannot start without ${flagName(name)}: its value is required`);
+}

@@ -1,0 +1,51 @@
+/**
+ * Text in pictures. On a machine without fonts every letter that sharp draws is the same box, so the package brings
+ * a small font of its own and tells fontconfig about it before the first letter is drawn.
+ *
+ * @module
+ */
+
+import { robotoLatin } from "./font_data.ts";
+
+/** The font family for SVG text: the package's own font, then whatever the machine has for other scripts. */
+export const fontFamily = "Roboto, sans-serif";
+
+let prepared = false;
+
+/**
+ * Makes the font known to sharp. It must be called before the first text of the process is drawn, since fontconfig
+ * reads its settings once; later calls do nothing.
+ *
+ * @param options `machineFonts: false` leaves the machine's own fonts out, for letters that ours does not have.
+ */
+export function prepareFont({ machineFonts = true }: { machineFonts?: boolean } = {}): void {
+  if (prepared) return;
+  prepared = true;
+  const folder = Deno.makeTempDirSync({ prefix: "allspark-font-" });
+  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  const bytes = Uint8Array.from(atob(robotoLatin), (letter) => letter.charCodeAt(0));
+  Deno.writeFileSync(`${folder}/roboto.ttf`, bytes);
+  Deno.writeTextFileSync(
+    `${folder}/fonts.conf`,
+    `<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>${escapeXml(folder)}</dir>
+  <cachedir>${escapeXml(folder)}</cachedir>
+  ${machineFonts ? '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>' : ""}
+</fontconfig>`,
+  );
+  Deno.env.set("FONTCONFIG_FILE", `${folder}/fonts.conf`);
+}
+
+/** Makes any text safe inside SVG and other XML. */
+export function escapeXml(text: string): string {
+  const entities: Record<string, string> = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "'": "&apos;",
+  };
+  return text.replaceAll(/[&<>"']/g, (letter) => entities[letter]!);
+}
