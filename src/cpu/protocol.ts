@@ -38,6 +38,14 @@ export interface GeneratedKernel {
 /** The exported function of a kernel. */
 export type RunKernel = (begin: number, end: number, args: number, phase: number, workspace: number) => void;
 
+/** What a new thread gets. */
+export interface ThreadData {
+  readonly memory: WebAssembly.Memory;
+  /** Its number, from 0. */
+  readonly thread: number;
+  readonly threads: number;
+}
+
 /** Pages of 64 KiB that a 32-bit WebAssembly memory can have. */
 export const maximumPages = 65536;
 

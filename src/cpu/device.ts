@@ -1,0 +1,415 @@
+/**
+ * The cpu device: buffers in shared memory, kernels as WebAssembly, programs that run inside the workers.
+ *
+ * `run` only writes a record and returns. What makes that safe:
+ *
+ * - A buffer gets its memory when it is first written or computed, so that the main thread only ever writes
+ *   where no unfinished run reads or writes.
+ * - Memory given back while runs are under way carries the number of the last of them.
+ * - A read pins the memory it will copy, and whoever would overwrite it gets other memory.
+ *
+ * Runs follow one another, so one arena serves the temporaries, scratch and workspaces of all programs.
+ *
+ * @module
+ */
+import { arrayType, type TensorData } from "../dtype.ts";
+import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
+import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
+import { type Region, SharedHeap } from "./memory.ts";
+import { Pool } from "./pool.ts";
+import { aligned, type Features, type GeneratedKernel, program as words, record, task } from "./protocol.ts";
+
+/** Turns a kernel into WebAssembly. */
+export type Generate = (kernel: Kernel, features: Features) => GeneratedKernel;
+
+/** Memory of a buffer, shared with the reads that wait for it. */
+interface HeldRegion extends Region {
+  holders: number;
+}
+
+/** A kernel that is in shared memory for the threads to compile. */
+interface StoredKernel extends GeneratedKernel {
+  readonly number: number;
+  readonly region: Region;
+}
+
+/** Run by run, what the main thread must remember until it is finished. */
+interface PendingRun {
+  readonly number: number;
+  readonly record: Region;
+  readonly labels: readonly string[];
+}
+
+class CpuBuffer implements DeviceBuffer {
+  region: HeldRegion | undefined;
+  /** Number of the last run that uses the memory. */
+  lastRun = 0;
+  released = false;
+
+  constructor(readonly device: CpuDevice, readonly bytes: number) {}
+
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    this.device.forget(this);
+  }
+}
+
+/** A backend that computes with WebAssembly in worker threads. */
+export class CpuDevice implements Backend {
+  readonly name = "cpu";
+  readonly description: string;
+  readonly packsOperands = true;
+  readonly maxReduction = 2 ** 30;
+  readonly #heap = new SharedHeap();
+  readonly #pool: Pool;
+  readonly #features: Features;
+  readonly #generate: Generate;
+  readonly #kernels = new Map<string, StoredKernel>();
+  readonly #executables = new Set<CpuExecutable>();
+  readonly #pending: PendingRun[] = [];
+  #arena: Region | undefined;
+  #failure: Error | undefined;
+  #liveBytes = 0;
+  #liveBuffers = 0;
+
+  constructor(threads: number, features: Features, generate: Generate) {
+    this.#pool = new Pool(this.#heap, threads);
+    this.#features = features;
+    this.#generate = generate;
+    const speed = features.relaxedSimd ? "SIMD with fused multiply-add" : "SIMD";
+    this.description = `WebAssembly (${speed}) on ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  }
+
+  allocate(bytes: number): DeviceBuffer {
+    this.#liveBytes += bytes;
+    this.#liveBuffers++;
+    return new CpuBuffer(this, bytes);
+  }
+
+  /** Puts `data` at the start of the buffer; what lies behind it is undefined afterwards. */
+  write(buffer: DeviceBuffer, data: TensorData): void {
+    const target = this.#own(buffer);
+    if (data.byteLength > target.bytes) {
+      throw new RangeError(
+        `Cannot write ${data.byteLength} bytes to a buffer: it has ${target.bytes} bytes`,
+      );
+    }
+    const idle = target.region?.holders === 1 && target.lastRun <= this.#heap.completed;
+    if (!idle) this.#rebind(target, "idle");
+    this.#copyIn(target.region!, data);
+  }
+
+  async read(
+    requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[],
+  ): Promise<TensorData[]> {
+    const sources = requests.map(({ buffer, length, dtype }) => {
+      const source = this.#own(buffer);
+      if (length * 4 > source.bytes) {
+        throw new RangeError(`Cannot read ${length} elements of a buffer: it has ${source.bytes} bytes`);
+      }
+      const region = source.region ?? this.#rebind(source, "any");
+      region.holders++;
+      return { region, length, dtype };
+    });
+    try {
+      await this.#finish(this.#pool.enqueued);
+      return sources.map(({ region, length, dtype }) => {
+        // A slice of bytes of shared memory is a copy in memory of its own.
+        const bytes = Uint8Array.from(this.#heap.bytes.subarray(region.address, region.address + length * 4));
+        return new (arrayType(dtype))(bytes.buffer);
+      });
+    } finally {
+      for (const { region } of sources) this.#drop(region, this.#pool.enqueued);
+    }
+  }
+
+  compile(program: Program, progress?: (done: number, total: number) => void): Executable {
+    const total = program.launches.length;
+    let fresh = false;
+    const kernels = program.launches.map(({ kernel }, index) => {
+      const key = kernelKey(kernel);
+      let stored = this.#kernels.get(key);
+      if (!stored) {
+        const generated = this.#generate(kernel, this.#features);
+        const region = this.#takeForWriting(generated.bytes.length);
+        this.#copyIn(region, generated.bytes);
+        stored = { ...generated, number: this.#kernels.size, region };
+        this.#kernels.set(key, stored);
+        fresh = true;
+      }
+      progress?.(index + 1, total);
+      return stored;
+    });
+    const executable = new CpuExecutable(this, program, kernels, this.#pool.threads);
+    executable.descriptor = this.#takeForWriting(executable.words.byteLength);
+    this.#copyIn(executable.descriptor, executable.words);
+    this.#executables.add(executable);
+    // The threads compile in the background, while the caller prepares the first run.
+    if (fresh) this.#enqueue(executable, task.compile, new Int32Array(record.args));
+    return executable;
+  }
+
+  async profile(
+    executable: Executable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+  ): Promise<{ label: string; milliseconds: number }[]> {
+    const { launches } = this.#ownExecutable(executable).program;
+    const times = this.#takeForWriting((launches.length + 1) * 8);
+    const number = this.start(executable, inputs, outputs, times.address);
+    try {
+      await this.#finish(number);
+      const stamps = new Float64Array(this.#heap.words.buffer, times.address, launches.length + 1);
+      return launches.map(({ kernel }, index) => ({
+        label: kernel.label,
+        milliseconds: stamps[index + 1]! - stamps[index]!,
+      }));
+    } finally {
+      this.#heap.give(times, number);
+    }
+  }
+
+  memory(): MemoryStats {
+    const pooledBytes = this.#heap.pooledBytes + (this.#arena?.bytes ?? 0);
+    return { liveBytes: this.#liveBytes, liveBuffers: this.#liveBuffers, pooledBytes };
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  /** Starts a run (see `Executable.run`); returns its number. `times`: see `record.times`. */
+  start(
+    target: Executable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+    times = 0,
+  ): number {
+    const executable = this.#ownExecutable(target);
+    const ins = executable.check(inputs, "input").map((buffer) => this.#own(buffer));
+    const outs = executable.check(outputs, "output").map((buffer) => this.#own(buffer));
+    this.#settle();
+    // Addresses of inputs are taken first: an output that is also an input may move.
+    const inputAddresses = ins.map((buffer) => (buffer.region ?? this.#rebind(buffer, "any")).address);
+    const outputAddresses = outs.map((buffer) => {
+      const pinned = buffer.region && buffer.region.holders > 1;
+      return (buffer.region && !pinned ? buffer.region : this.#rebind(buffer, "any")).address;
+    });
+    const arena = this.#arenaOf(executable.arenaBytes);
+    const content = executable.record(inputAddresses, outputAddresses, arena);
+    content[record.times] = times;
+    const number = this.#enqueue(executable, task.run, content);
+    for (const buffer of ins) buffer.lastRun = number;
+    for (const buffer of outs) buffer.lastRun = number;
+    return number;
+  }
+
+  /** Takes back the memory of a released buffer. */
+  forget(buffer: CpuBuffer): void {
+    this.#liveBytes -= buffer.bytes;
+    this.#liveBuffers--;
+    if (buffer.region) this.#drop(buffer.region, buffer.lastRun);
+    buffer.region = undefined;
+  }
+
+  /** Takes back the memory of a released executable. */
+  retire(executable: CpuExecutable): void {
+    if (!this.#executables.delete(executable)) return;
+    this.#heap.give(executable.descriptor, executable.lastRun);
+    let needed = 0;
+    for (const { arenaBytes } of this.#executables) needed = Math.max(needed, arenaBytes);
+    if (this.#arena && needed < this.#arena.bytes) {
+      this.#heap.give(this.#arena, this.#pool.enqueued);
+      this.#arena = undefined;
+    }
+  }
+
+  #enqueue(executable: CpuExecutable, kind: number, content: Int32Array): number {
+    const region = this.#takeForWriting(content.byteLength);
+    content[record.program] = executable.descriptor.address;
+    content[record.task] = kind;
+    this.#copyIn(region, content);
+    const number = this.#pool.enqueue(region.address);
+    this.#pending.push({ number, record: region, labels: executable.labels });
+    executable.lastRun = number;
+    return number;
+  }
+
+  /** Takes note of what is finished: gives records back and keeps the first failure for the next read. */
+  #settle(): void {
+    const failure = this.#pool.takeFailure();
+    if (failure) {
+      const label = this.#pending.find((run) => run.number === failure.run)?.labels[failure.launch];
+      this.#failure ??= new Error(`Cannot run kernel ${label ?? failure.launch}: ${failure.message}`);
+    }
+    // Threads leave a record when the next one is there, so it is free when the next run is finished.
+    const completed = this.#heap.completed;
+    while (this.#pending.length > 0 && this.#pending[0]!.number < completed) {
+      const { record, number } = this.#pending.shift()!;
+      this.#heap.give(record, number);
+    }
+  }
+
+  async #finish(number: number): Promise<void> {
+    await this.#pool.finished(number);
+    this.#settle();
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure;
+  }
+
+  /** Gives a buffer other memory. */
+  #rebind(buffer: CpuBuffer, use: "idle" | "any"): HeldRegion {
+    const region = { ...this.#take(buffer.bytes, use), holders: 1 };
+    if (buffer.region) this.#drop(buffer.region, buffer.lastRun);
+    buffer.lastRun = 0;
+    return buffer.region = region;
+  }
+
+  #drop(region: HeldRegion, lastRun: number): void {
+    if (--region.holders === 0) this.#heap.give(region, lastRun);
+  }
+
+  #arenaOf(bytes: number): number {
+    if (this.#arena && this.#arena.bytes >= bytes) return this.#arena.address;
+    if (this.#arena) this.#heap.give(this.#arena, this.#pool.enqueued);
+    this.#arena = undefined;
+    this.#arena = this.#take(bytes, "any");
+    return this.#arena.address;
+  }
+
+  #takeForWriting(bytes: number): Region {
+    this.#settle();
+    return this.#take(bytes, "idle");
+  }
+
+  #take(bytes: number, use: "idle" | "any"): Region {
+    let region = this.#heap.take(bytes, use);
+    if (!region && use === "idle") {
+      // Memory is short, but the runs under way hold some of it.
+      this.#pool.finishNow();
+      this.#settle();
+      region = this.#heap.take(bytes, use);
+    }
+    if (!region) throw this.#heap.outOfMemory(bytes, this.#liveBytes);
+    return region;
+  }
+
+  #copyIn(region: Region, data: TensorData | Uint8Array): void {
+    const source = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#heap.bytes.set(source, region.address);
+  }
+
+  #own(buffer: DeviceBuffer): CpuBuffer {
+    if (!(buffer instanceof CpuBuffer) || buffer.device !== this) {
+      throw new TypeError("Cannot use a buffer on the cpu device: it belongs to another device");
+    }
+    if (buffer.released) {
+      throw new ReferenceError(`Cannot use a buffer of ${buffer.bytes} bytes: it was released`);
+    }
+    return buffer;
+  }
+
+  #ownExecutable(executable: Executable): CpuExecutable {
+    if (!(executable instanceof CpuExecutable) || !this.#executables.has(executable)) {
+      throw new ReferenceError("Cannot run a program: it was released or belongs to another device");
+    }
+    return executable;
+  }
+}
+
+/** A program laid out in words, with its arena: temporaries, then scratch, then one workspace per thread. */
+class CpuExecutable implements Executable {
+  /** The words for the threads. */
+  readonly words: Int32Array<ArrayBuffer>;
+  readonly labels: readonly string[];
+  readonly arenaBytes: number;
+  descriptor: Region = { address: 0, bytes: 0 };
+  lastRun = 0;
+  readonly #slots: number[] = [];
+  readonly #scratch: number;
+  readonly #workspaces: number;
+  readonly #recordWords: number;
+
+  constructor(
+    readonly device: CpuDevice,
+    readonly program: Program,
+    kernels: readonly StoredKernel[],
+    threads: number,
+  ) {
+    this.labels = program.launches.map((launch) => launch.kernel.label);
+    let end = 0;
+    const reserve = (bytes: number): number => {
+      const start = end;
+      end += aligned(bytes);
+      return start;
+    };
+    const most = (of: (kernel: StoredKernel) => number): number =>
+      kernels.reduce((bytes, kernel) => Math.max(bytes, aligned(of(kernel))), 0);
+    for (const bytes of program.slots) this.#slots.push(reserve(bytes));
+    this.#scratch = reserve(most((kernel) => kernel.scratchBytes));
+    const workspaceBytes = most((kernel) => kernel.workspaceBytes);
+    this.#workspaces = reserve(workspaceBytes * threads);
+    this.arenaBytes = end;
+
+    const layout = [program.launches.length, workspaceBytes];
+    let args: number = record.args;
+    program.launches.forEach((launch, index) => {
+      const { number, region, bytes, phases } = kernels[index]!;
+      layout.push(number, region.address, bytes.length, args - record.args, phases.length, ...phases);
+      args += launch.inputs.length + launch.outputs.length + 1;
+    });
+    this.words = Int32Array.from(layout);
+    this.#recordWords = args;
+  }
+
+  run(inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): void {
+    this.device.start(this, inputs, outputs);
+  }
+
+  release(): void {
+    this.device.retire(this);
+  }
+
+  /** Checks number and sizes of the buffers of one kind of place. */
+  check(buffers: readonly DeviceBuffer[], kind: "input" | "output"): readonly DeviceBuffer[] {
+    for (const { place, length } of this.program.buffers) {
+      if (place.kind !== kind) continue;
+      const buffer = buffers[place.index];
+      if (!buffer) {
+        throw new RangeError(
+          `Cannot run a program: ${kind} ${place.index} is missing; ${buffers.length} ${kind}s were given`,
+        );
+      }
+      if (buffer.bytes < length * 4) {
+        throw new RangeError(
+          `Cannot run a program: ${kind} ${place.index} has ${buffer.bytes} bytes; ${length * 4} are needed`,
+        );
+      }
+    }
+    return buffers;
+  }
+
+  /** The words of one run's record. */
+  record(
+    inputs: readonly number[],
+    outputs: readonly number[],
+    arena: number,
+  ): Int32Array<ArrayBuffer> {
+    const addresses = this.program.buffers.map(({ place }) =>
+      place.kind === "temporary"
+        ? arena + this.#slots[place.index]!
+        : (place.kind === "input" ? inputs : outputs)[place.index]!
+    );
+    const content = new Int32Array(this.#recordWords);
+    let at: number = record.args;
+    for (const launch of this.program.launches) {
+      for (const buffer of launch.inputs) content[at++] = addresses[buffer]!;
+      for (const buffer of launch.outputs) content[at++] = addresses[buffer]!;
+      content[at++] = arena + this.#scratch;
+    }
+    content[record.workspaces] = arena + this.#workspaces;
+    return content;
+  }
+}

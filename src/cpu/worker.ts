@@ -1,0 +1,161 @@
+/**
+ * One compute thread of the cpu device. It follows the list of records in shared memory and walks the
+ * launches of each program; the threads take chunks one after another, so that a fast thread takes more of
+ * them, and meet at a barrier after every phase. The main thread takes no part.
+ *
+ * @module
+ */
+import { workerData } from "node:worker_threads";
+import {
+  control,
+  failure,
+  program,
+  record,
+  type RunKernel,
+  spinTurns,
+  task,
+  type ThreadData,
+} from "./protocol.ts";
+
+const { memory, thread, threads } = workerData as ThreadData;
+let words = viewOfMemory();
+const kernels: (RunKernel | undefined)[] = [];
+
+followRecords();
+
+function followRecords(): void {
+  let current: number = control.firstRecord;
+  while (true) {
+    waitWhile(current + record.next, 0);
+    current = wordIndex(words[current + record.next]!);
+    if (words[current + record.program] === 0) return;
+    const start = wordIndex(words[current + record.program]!);
+    if (words[current + record.task] === task.compile) compileProgram(current, start);
+    else runProgram(current, start);
+  }
+}
+
+function runProgram(current: number, start: number): void {
+  const launches = words[start + program.launches]!;
+  const workspace = words[current + record.workspaces]! + thread * words[start + program.workspaceBytes]!;
+  if (thread === 0) recordTime(current, 0);
+  let at = start + program.first;
+  for (let launch = 0; launch < launches; launch++) {
+    const run = compiled(current, launch, at);
+    const args = (current + record.args + words[at + 3]!) * 4;
+    const phases = words[at + 4]!;
+    for (let phase = 0; phase < phases; phase++) {
+      takeChunks(current, launch, run, words[at + 5 + phase]!, args, phase, workspace);
+      const last = phase === phases - 1;
+      barrier(current, last ? launch + 1 : 0, last && launch === launches - 1);
+    }
+    at += 5 + phases;
+  }
+  if (launches === 0) barrier(current, 0, true);
+}
+
+function takeChunks(
+  current: number,
+  launch: number,
+  run: RunKernel | undefined,
+  chunks: number,
+  args: number,
+  phase: number,
+  workspace: number,
+): void {
+  if (!run) return;
+  // Several chunks at a time where there are many, so that taking them costs little.
+  const step = Math.max(1, Math.floor(chunks / (16 * threads)));
+  while (true) {
+    const begin = Atomics.add(words, control.nextChunk, step);
+    if (begin >= chunks) return;
+    try {
+      run(begin, Math.min(begin + step, chunks), args, phase, workspace);
+    } catch (error) {
+      return reportFailure(current, launch, error);
+    }
+  }
+}
+
+/** Compiles every kernel of a program, each thread beginning elsewhere: the engine shares code of equal bytes. */
+function compileProgram(current: number, start: number): void {
+  const positions: number[] = [];
+  let at = start + program.first;
+  for (let launch = 0; launch < words[start + program.launches]!; launch++) {
+    positions.push(at);
+    at += 5 + words[at + 4]!;
+  }
+  const first = Math.floor((thread * positions.length) / threads);
+  for (let k = 0; k < positions.length; k++) {
+    const launch = (first + k) % positions.length;
+    compiled(current, launch, positions[launch]!);
+  }
+  barrier(current, 0, true);
+}
+
+function compiled(current: number, launch: number, at: number): RunKernel | undefined {
+  const known = kernels[words[at]!];
+  if (known) return known;
+  try {
+    const address = words[at + 1]! >>> 0;
+    const bytes = new Uint8Array(words.buffer, address, words[at + 2]!).slice();
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
+    return kernels[words[at]!] = exports.run as RunKernel;
+  } catch (error) {
+    reportFailure(current, launch, error);
+    return undefined;
+  }
+}
+
+/** Waits for all threads. The last one to come notes the time of a launch (counted from 1) and ends the run. */
+function barrier(current: number, launch: number, endsRun: boolean): void {
+  const generation = Atomics.load(words, control.generation);
+  if (Atomics.add(words, control.arrived, 1) + 1 < threads) return waitWhile(control.generation, generation);
+  Atomics.store(words, control.arrived, 0);
+  Atomics.store(words, control.nextChunk, 0);
+  if (launch > 0) recordTime(current, launch);
+  if (endsRun) {
+    Atomics.add(words, control.completed, 1);
+    Atomics.notify(words, control.completed);
+  }
+  Atomics.store(words, control.generation, (generation + 1) | 0);
+  if (Atomics.load(words, control.sleeping) > 0) Atomics.notify(words, control.generation);
+}
+
+function waitWhile(index: number, value: number): void {
+  for (let turn = 0; turn < spinTurns; turn++) {
+    if (Atomics.load(words, index) !== value) return;
+  }
+  Atomics.add(words, control.sleeping, 1);
+  while (Atomics.load(words, index) === value) Atomics.wait(words, index, value);
+  Atomics.sub(words, control.sleeping, 1);
+}
+
+function recordTime(current: number, launch: number): void {
+  const times = words[current + record.times]! >>> 0;
+  // Threads count time from their own start, hence the origin.
+  if (times) {
+    new Float64Array(words.buffer, times + 8 * launch, 1)[0] = performance.timeOrigin + performance.now();
+  }
+}
+
+function reportFailure(current: number, launch: number, error: unknown): void {
+  if (Atomics.compareExchange(words, control.failure, 0, 1) !== 0) return;
+  const text = error instanceof Error ? error.message : String(error);
+  const message = new TextEncoder().encode(text).subarray(0, failure.maximumBytes);
+  words[control.failure + failure.run] = words[current + record.number]!;
+  words[control.failure + failure.launch] = launch;
+  words[control.failure + failure.length] = message.length;
+  new Uint8Array(words.buffer).set(message, (control.failure + failure.message) * 4);
+  Atomics.store(words, control.failure, 2);
+}
+
+/** Index of the word at a byte address; looks at the memory anew where it has grown beyond the view. */
+function wordIndex(address: number): number {
+  words = viewOfMemory();
+  return address >>> 2;
+}
+
+function viewOfMemory(): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(memory.buffer as unknown as SharedArrayBuffer);
+}

@@ -1,0 +1,248 @@
+/** The run time of the cpu device, with small hand-made kernels. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { Kernel, Launch, Program, ProgramBuffer } from "../src/compiler/kernel.ts";
+import { ModuleBuilder } from "../src/cpu/assembler.ts";
+import { CpuDevice } from "../src/cpu/device.ts";
+import { SharedHeap } from "../src/cpu/memory.ts";
+import { control, type GeneratedKernel } from "../src/cpu/protocol.ts";
+
+const size = 1000;
+
+/** y[i] = x[i] + amount, in chunks of 100; amount 7 traps, 8 is no WebAssembly at all, 9 takes a while. */
+function generate(kernel: Kernel): GeneratedKernel {
+  const amount = Number(kernel.label.split(" ")[1]);
+  const module = new ModuleBuilder({ memory: { shared: true, maximumPages: 65536 } });
+  const f = module.func("run", ["i32", "i32", "i32"], [], true);
+  const [begin, end, args] = f.params;
+  const [x, y, at] = [f.local("i32"), f.local("i32"), f.local("i32")];
+  const turns = f.local("i32");
+  f.get(args!).load("i32.load").set(x).get(args!).load("i32.load", 4).set(y);
+  f.get(begin!).i32(400).op("i32.mul").set(at).get(end!).i32(400).op("i32.mul").set(end!);
+  if (amount === 7) f.op("unreachable");
+  if (amount === 9) f.range(turns, 0, 300_000, 1, () => {});
+  f.range(at, at, end!, 4, () => {
+    f.get(y).get(at).op("i32.add").get(x).get(at).op("i32.add").load("i32.load").i32(amount).op("i32.add");
+    f.store("i32.store");
+  });
+  const bytes = amount === 8 ? new Uint8Array([1, 2, 3]) : module.bytes();
+  return { bytes, phases: [10], scratchBytes: 0, workspaceBytes: 0 };
+}
+
+function adder(amount: number): Kernel {
+  // The key of a kernel leaves its label out, so the amount is also its axis.
+  return {
+    kind: "fold",
+    label: `add ${amount}`,
+    inputs: ["i32"],
+    outputs: ["i32"],
+    axes: [amount],
+    stages: [],
+    stores: [],
+  };
+}
+
+/** output 0 = input 0 + Σ amounts, through two alternating temporaries. */
+function chain(amounts: readonly number[]): Program {
+  const place = (kind: ProgramBuffer["place"]["kind"], index: number): ProgramBuffer => ({
+    length: size,
+    dtype: "i32",
+    place: { kind, index },
+  });
+  const buffers = [place("input", 0), place("output", 0), place("temporary", 0), place("temporary", 1)];
+  const launches: Launch[] = amounts.map((amount, k) => ({
+    kernel: adder(amount),
+    inputs: [k === 0 ? 0 : 2 + (k - 1) % 2],
+    outputs: [k === amounts.length - 1 ? 1 : 2 + k % 2],
+  }));
+  return { buffers, launches, slots: [size * 4, size * 4] };
+}
+
+const ramp = Int32Array.from({ length: size }, (_, k) => k);
+const raised = (by: number): Int32Array => ramp.map((value) => value + by);
+
+async function withDevice(threads: number, body: (device: CpuDevice) => Promise<void>): Promise<void> {
+  const device = new CpuDevice(threads, { relaxedSimd: false }, generate);
+  try {
+    await body(device);
+  } finally {
+    await device.close();
+  }
+}
+
+function read(device: CpuDevice, buffer: ReturnType<CpuDevice["allocate"]>): Promise<unknown> {
+  return device.read([{ buffer, length: size, dtype: "i32" }]).then(([data]) => data);
+}
+
+for (const threads of [1, 2, 3]) {
+  Deno.test(`a program of 1,000 launches runs in order on ${threads} threads`, async () => {
+    await withDevice(threads, async (device) => {
+      const program = device.compile(chain(Array.from({ length: 1000 }, (_, k) => 1 + k % 3)));
+      const [x, y] = [device.allocate(size * 4), device.allocate(size * 4)];
+      device.write(x, ramp);
+      program.run([x], [y]);
+      assertEquals(await read(device, y), raised(1999));
+    });
+  });
+}
+
+Deno.test("runs are queued, and later writes, runs and releases do not disturb earlier ones", async () => {
+  await withDevice(2, async (device) => {
+    const slow = device.compile(chain([9, 1]));
+    const add = device.compile(chain([1]));
+    const [x, y, z] = [device.allocate(size * 4), device.allocate(size * 4), device.allocate(size * 4)];
+    device.write(x, ramp);
+    slow.run([x], [y]);
+    const first = read(device, y);
+    device.write(x, raised(100)); // the slow run still reads the old values
+    add.run([x], [y]); // the read still sees the slow run's result
+    y.release();
+    add.run([x], [z]);
+    const other = device.allocate(size * 4);
+    device.write(other, raised(5)); // must not land in memory that is in use
+    x.release();
+    for (let k = 0; k < 5; k++) add.run([z], [z]);
+    const last = read(device, z);
+    z.release();
+    add.run([other], [other]);
+    assertEquals(await first, raised(10));
+    assertEquals(await last, raised(106));
+    assertEquals(await read(device, other), raised(6));
+  });
+});
+
+Deno.test("timers of the main thread run while a program runs", async () => {
+  await withDevice(1, async (device) => {
+    const slow = device.compile(chain(new Array(12).fill(9)));
+    const buffer = device.allocate(size * 4);
+    device.write(buffer, ramp);
+    slow.run([buffer], [buffer]);
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 2);
+    await read(device, buffer);
+    clearInterval(timer);
+    assert(ticks >= 3, `${ticks} ticks`);
+  });
+});
+
+Deno.test("a trap and a kernel that does not compile reach the next read, with their labels", async () => {
+  await withDevice(2, async (device) => {
+    const buffer = device.allocate(size * 4);
+    device.write(buffer, ramp);
+    device.compile(chain([1, 7])).run([buffer], [buffer]);
+    await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 7: unreachable");
+    device.compile(chain([8, 2])).run([buffer], [buffer]);
+    await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 8:");
+    device.write(buffer, ramp);
+    device.compile(chain([1, 2])).run([buffer], [buffer]);
+    assertEquals(await read(device, buffer), raised(3));
+  });
+});
+
+Deno.test("memory is flat over many steps and comes back after release", async () => {
+  await withDevice(2, async (device) => {
+    const program = device.compile(chain([1, 2, 3]));
+    let state = device.allocate(size * 4);
+    device.write(state, ramp);
+    for (let step = 0; step < 200; step++) {
+      const [batch, next] = [device.allocate(size * 4), device.allocate(size * 4)];
+      device.write(batch, ramp);
+      program.run([state], [next]);
+      program.run([batch], [batch]);
+      state.release();
+      batch.release();
+      state = next;
+      if (step % 10 === 9) await read(device, state);
+      assertEquals(device.memory().liveBytes, size * 4);
+      // At most ten steps are under way, with two buffers each.
+      assert(device.memory().pooledBytes < 30 * size * 4, `step ${step}: ${device.memory().pooledBytes}`);
+    }
+    assertEquals(await read(device, state), raised(1200));
+    state.release();
+    assertEquals([device.memory().liveBytes, device.memory().liveBuffers], [0, 0]);
+  });
+});
+
+Deno.test("the heap joins free blocks and keeps memory that is in use away from writers", () => {
+  const heap = new SharedHeap();
+  const [a, b, c] = [heap.take(100, "idle")!, heap.take(100, "idle")!, heap.take(100, "idle")!];
+  assertEquals([a.address % 64, b.address - a.address, c.address - b.address], [0, 128, 128]);
+  heap.give(a, 0);
+  heap.give(b, 5);
+  assertEquals(heap.pooledBytes, 256);
+  assert(heap.take(256, "idle")!.address > c.address);
+  assertEquals(heap.take(100, "any")!.address, b.address);
+  heap.give(b, 6);
+  const both = heap.take(200, "any")!;
+  assertEquals(both.address, a.address);
+  heap.give(both, 6);
+  Atomics.store(heap.words, control.completed, 6);
+  assertEquals(heap.take(256, "idle")!.address, a.address);
+  assertEquals(heap.pooledBytes, 0);
+  assertEquals(heap.take(2 ** 32, "any"), undefined);
+  const large = heap.take(100 * 2 ** 20, "any")!;
+  heap.give(large, 0);
+  assertEquals(heap.take(50 * 2 ** 20, "idle")!.address, large.address);
+});
+
+Deno.test("what does not fit is refused with the sizes", async () => {
+  await withDevice(1, async (device) => {
+    const large = device.allocate(2 ** 32);
+    assertThrows(
+      () => device.write(large, new Float32Array(1)),
+      RangeError,
+      "Cannot allocate 4096.0 MiB on the cpu device: its memory ends at 4096.0 MiB",
+    );
+    const buffer = device.allocate(8);
+    assertThrows(() => device.write(buffer, ramp), RangeError, "Cannot write 4000 bytes to a buffer");
+    await assertRejects(() => read(device, buffer), RangeError, "Cannot read 1000 elements");
+    const program = device.compile(chain([1]));
+    assertThrows(() => program.run([], [buffer]), RangeError, "input 0 is missing");
+    assertThrows(() => program.run([buffer], [buffer]), RangeError, "input 0 has 8 bytes; 4000 are needed");
+    buffer.release();
+    assertThrows(() => device.write(buffer, ramp), ReferenceError, "it was released");
+    program.release();
+    assertThrows(() => program.run([], []), ReferenceError, "Cannot run a program: it was released");
+  });
+});
+
+Deno.test("profile() gives a time for every launch, and compile() reports progress", async () => {
+  await withDevice(2, async (device) => {
+    const steps: string[] = [];
+    const program = device.compile(chain([9, 1, 1]), (done, total) => steps.push(`${done}/${total}`));
+    assertEquals(steps, ["1/3", "2/3", "3/3"]);
+    const buffer = device.allocate(size * 4);
+    device.write(buffer, ramp);
+    const times = await device.profile(program, [buffer], [buffer]);
+    assertEquals(times.map(({ label }) => label), ["add 9", "add 1", "add 1"]);
+    assert(times.every(({ milliseconds }) => milliseconds >= 0));
+    assertEquals(await read(device, buffer), raised(11));
+  });
+});
+
+Deno.test("a program that uses the device ends by itself", async () => {
+  const module = new URL("../src/cpu/device.ts", import.meta.url).href;
+  const code = `import { CpuDevice } from "${module}";
+    const device = new CpuDevice(2, { relaxedSimd: false }, () => { throw new Error("no kernels"); });
+    const buffer = device.allocate(16);
+    device.write(buffer, new Float32Array([1, 2, 3, 4]));
+    device.compile({ buffers: [], launches: [], slots: [] }).run([], []);
+    console.log(String(await device.read([{ buffer, length: 4, dtype: "f32" }])));`;
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", `data:text/typescript,${encodeURIComponent(code)}`],
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const { code: status, stdout, stderr } = await command.output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  assertEquals([status, new TextDecoder().decode(stdout)], [0, "1,2,3,4\n"]);
+});
+
+Deno.test("reads that wait are rejected when the device is closed", async () => {
+  const device = new CpuDevice(1, { relaxedSimd: false }, generate);
+  const buffer = device.allocate(size * 4);
+  device.write(buffer, ramp);
+  device.compile(chain(new Array(50).fill(9))).run([buffer], [buffer]);
+  const waiting = assertRejects(() => read(device, buffer), Error, "closed");
+  await device.close();
+  await waiting;
+});
