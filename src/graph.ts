@@ -10,7 +10,7 @@ import { TraceError } from "./errors.ts";
 import { storedValue } from "./dtype.ts";
 import type { Aval, GraphWriter, Params, Primitive } from "./primitive.ts";
 import { describe, makePlaceholder, type Tensor } from "./tensor.ts";
-import { alias, full, pick } from "./structure.ts";
+import { alias, copy, full, pick, stopGradientOp } from "./structure.ts";
 
 /** A node of a graph: a primitive on earlier nodes, or (without one) an input. */
 export interface GraphNode extends Aval {
@@ -68,7 +68,7 @@ class Builder implements GraphWriter {
   leaf(tensor: Tensor): number {
     let place = this.leaves.get(tensor);
     if (place === undefined) {
-      place = this.#push({
+      place = this.push({
         op: undefined,
         inputs: [],
         params: undefined,
@@ -80,7 +80,7 @@ class Builder implements GraphWriter {
     return place;
   }
 
-  #push(node: GraphNode, key: string): number {
+  push(node: GraphNode, key: string): number {
     this.nodes.push(node);
     this.keys.push(key);
     this.#byKey.set(key, this.nodes.length - 1);
@@ -89,7 +89,7 @@ class Builder implements GraphWriter {
 
   add<P>(op: Primitive<P>, inputs: readonly number[], params: P): number {
     const plain = op as unknown as Primitive;
-    if (plain === alias) return inputs[0]!;
+    if (plain === alias || plain === stopGradientOp) return inputs[0]!;
     const inferred = op.infer(inputs.map((place) => this.nodes[place]!), params);
     if (op.lowering.kind === "composition") {
       const trace = { name: op.name, kind: "placeholder" as const, active: false };
@@ -106,7 +106,7 @@ class Builder implements GraphWriter {
     const key = `${op.name}(${inputs.join(",")})${
       params === undefined ? "" : JSON.stringify(params, exactNumbers)
     }:${describe(inferred)}`;
-    return this.#byKey.get(key) ?? this.#push(node, key);
+    return this.#byKey.get(key) ?? this.push(node, key);
   }
 
   /** Only algebra that is exact in f32. */
@@ -187,6 +187,17 @@ export function buildGraph(
   const builder = new Builder();
   for (const input of inputs) builder.leaf(input);
   const places = builder.inline(outputs, new Map());
+  // An output that is an input, or another output, gets a buffer of its own.
+  const taken = new Set<number>(builder.leaves.values());
+  places.forEach((place, k) => {
+    if (taken.has(place)) {
+      places[k] = builder.push(
+        { ...builder.aval(place), op: copy, inputs: [place], params: undefined },
+        `copy ${k} (${place})`,
+      );
+    }
+    taken.add(place);
+  });
   const leaves = [...builder.leaves.keys()];
   const graph = withoutDeadNodes(builder.nodes, [...builder.leaves.values()], places, builder.keys);
   return { graph, leaves };

@@ -24,6 +24,21 @@ export function makeAlias(x: Tensor, trace: Trace): Tensor {
   return new TensorClass({ shape: x.shape, dtype: x.dtype }, { op: alias, inputs: [x], trace });
 }
 
+/** The input, through which no derivative passes. */
+export const stopGradientOp: Primitive = definePrimitive<unknown>({
+  ...alias,
+  name: "stopGradient",
+  vjp: () => [undefined],
+  jvp: () => undefined,
+});
+
+/** The input in a buffer of its own. */
+export const copy: Primitive = definePrimitive<unknown>({
+  ...alias,
+  name: "copy",
+  lowering: { kind: "elementwise", expr: ([x]) => x!, cost: 0 },
+});
+
 /** Parameters of `full`. */
 export interface FullParams extends Aval {
   readonly shape: readonly number[];

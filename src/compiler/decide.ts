@@ -1,0 +1,159 @@
+/**
+ * Which nodes become buffers. A node that one kernel reads is computed there; one that several read is
+ * computed again only if that is cheaper than writing and reading it.
+ *
+ * @module
+ */
+import type { Graph, GraphNode } from "../graph.ts";
+
+/** What the decision depends on. */
+export interface FuseOptions {
+  /** Whether an operand of a contraction is evaluated once (packed) or again for every tile. */
+  readonly packsOperands: boolean;
+}
+
+/** Nodes that become buffers, and nodes that more than one kernel would read. */
+export interface Decision {
+  readonly realised: ReadonlySet<number>;
+  readonly shared: ReadonlySet<number>;
+}
+
+/** At most this many additions are done again rather than stored. */
+const cheap = 4;
+/** An expression grows no further than this: compile time grows faster than size. */
+const largest = 160;
+/** A kernel reads no more buffers than this: WebGPU guarantees eight bindings, one is written. */
+const mostSources = 6;
+
+interface Virtual {
+  readonly cost: number;
+  readonly size: number;
+  readonly sources: ReadonlySet<number>;
+}
+
+/** Decides for every node of a graph. */
+export function decide(graph: Graph, options: FuseOptions): Decision {
+  const { nodes } = graph;
+  const sinks = findSinks(graph);
+  const wide = readWidely(graph, options);
+  const outputs = new Set(graph.outputs);
+  const realised = new Set<number>();
+  const virtual: Virtual[] = [];
+  const below = (place: number): Virtual =>
+    nodes[place]!.op === undefined || realised.has(place)
+      ? { cost: 1, size: 1, sources: new Set([place]) }
+      : virtual[place]!;
+
+  nodes.forEach((node, place) => {
+    if (node.op === undefined) return;
+    const kind = node.op.lowering.kind;
+    let parts = node.inputs.map(below);
+    if (kind === "elementwise" || kind === "reduction" || kind === "movement") {
+      // Too much in one kernel: the largest operand becomes a buffer of its own.
+      while (parts.reduce((sum, part) => sum + part.size, 1) > largest || union(parts).size > mostSources) {
+        const worst = heaviest(graph, node, parts, realised);
+        if (worst === undefined) break;
+        realised.add(worst);
+        parts = node.inputs.map(below);
+      }
+    }
+    const own = node.op.lowering.kind === "elementwise" ? node.op.lowering.cost : kind === "gather" ? 3 : 0;
+    const isAnchor = kind === "reduction" || kind === "contraction" || kind === "kernel" ||
+      kind === "assembly";
+    virtual[place] = {
+      cost: isAnchor ? Infinity : own + parts.reduce((sum, part) => sum + part.cost, 0),
+      size: (kind === "movement" ? 0 : 1) + parts.reduce((sum, part) => sum + part.size, 0),
+      sources: union(parts),
+    };
+    const { cost } = virtual[place]!;
+    const isMovement = kind === "movement" || kind === "generator";
+    if (outputs.has(place)) realised.add(place);
+    else if (isAnchor) {
+      if (sinks[place]!.size > 1 || kind === "kernel" || kind === "assembly") realised.add(place);
+    } else if (
+      !isMovement && ((sinks[place]!.size > 1 && cost > cheap) || cost > (wide.get(place) ?? Infinity))
+    ) realised.add(place);
+  });
+  return { realised, shared: new Set(nodes.flatMap((_, place) => sinks[place]!.size > 1 ? [place] : [])) };
+}
+
+function union(parts: readonly Virtual[]): ReadonlySet<number> {
+  const all = new Set<number>();
+  for (const part of parts) for (const source of part.sources) all.add(source);
+  return all;
+}
+
+/** The largest operand (below movements) that is not a buffer yet. */
+function heaviest(
+  graph: Graph,
+  node: GraphNode,
+  parts: readonly Virtual[],
+  realised: ReadonlySet<number>,
+): number | undefined {
+  const bySize = node.inputs.map((input, k) => ({ input, size: parts[k]!.size })).sort((a, b) =>
+    b.size - a.size
+  );
+  for (const { input } of bySize) {
+    let place = input;
+    while (graph.nodes[place]!.op?.lowering.kind === "movement" && !realised.has(place)) {
+      place = graph.nodes[place]!.inputs[0]!;
+    }
+    const kind = graph.nodes[place]!.op?.lowering.kind;
+    if (kind !== undefined && kind !== "generator" && !realised.has(place)) return place;
+  }
+  return undefined;
+}
+
+/**
+ * For every node the kernels that would evaluate it, each named by a node: a reader that is computed within a
+ * single other kernel stands for that kernel, so that a diamond of elementwise nodes counts once.
+ */
+function findSinks(graph: Graph): ReadonlySet<number>[] {
+  const sinks: Set<number>[] = graph.nodes.map(() => new Set());
+  graph.outputs.forEach((place, k) => sinks[place]!.add(-1 - k));
+  for (let place = graph.nodes.length - 1; place >= 0; place--) {
+    const node = graph.nodes[place]!;
+    const kind = node.op?.lowering.kind;
+    const isWithin = kind === "movement" || (kind === "elementwise" && sinks[place]!.size === 1);
+    for (const input of node.inputs) {
+      if (isWithin) { for (const sink of sinks[place]!) sinks[input]!.add(sink); }
+      else sinks[input]!.add(place);
+    }
+  }
+  return sinks;
+}
+
+/**
+ * Nodes whose elements are read many times by one reader (through a broadcast, overlapping windows, as the
+ * operand of a contraction), with the highest cost at which they may still be computed there.
+ */
+function readWidely(graph: Graph, options: FuseOptions): Map<number, number> {
+  const limit = new Map<number, number>();
+  const lower = (place: number, cost: number): void =>
+    void limit.set(place, Math.min(limit.get(place) ?? Infinity, cost));
+  for (let place = graph.nodes.length - 1; place >= 0; place--) {
+    const node = graph.nodes[place]!;
+    const lowering = node.op?.lowering;
+    if (lowering === undefined) continue;
+    const inherited = limit.get(place);
+    node.inputs.forEach((input, k) => {
+      const source = graph.nodes[input]!;
+      if (inherited !== undefined && (lowering.kind === "movement" || lowering.kind === "elementwise")) {
+        lower(input, inherited);
+      }
+      if (
+        lowering.kind === "movement" &&
+        (lowering.repeats?.(node.params) || sizeOf(node) >= 4 * sizeOf(source)) && sizeOf(source) > 0
+      ) lower(input, 2);
+      if (lowering.kind === "contraction") {
+        lower(input, options.packsOperands && node.op!.name !== "conv2d" ? 40 : 2);
+      }
+      if ((lowering.kind === "gather" && k === 0) || lowering.kind === "kernel") lower(input, -1);
+    });
+  }
+  return limit;
+}
+
+function sizeOf(node: GraphNode): number {
+  return node.shape.reduce((product, size) => product * size, 1);
+}

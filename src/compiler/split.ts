@@ -1,0 +1,186 @@
+/**
+ * Cuts long reductions into a fixed number of parts with a second kernel that joins them: one lane cannot
+ * walk far on the software adapter (65,535 loop turns and it is ended silently), and a reduction to few
+ * elements would keep all but a few threads idle. The parts depend on the kernel alone, so the order of every
+ * sum does too.
+ *
+ * @module
+ */
+import type { DType } from "../dtype.ts";
+import { mapAffine, mapExpr } from "./expression.ts";
+import type { Fused } from "./fuse.ts";
+import { contiguousStrides } from "./affine.ts";
+import { type Affine, type Contraction, type Expr, type Fold, points } from "./kernel.ts";
+import type { Launches } from "./plan.ts";
+
+/** Cuts what is longer than `longest` steps in one kernel, and folds of few rows. `first` = a number no buffer has yet. */
+export function splitReductions(launches: readonly Fused[], longest: number, first: number): Launches {
+  const extra = new Map<number, { length: number; dtype: DType }>();
+  const result = launches.flatMap((launch): Fused[] => {
+    const { kernel } = launch;
+    const pieces = kernel.kind === "fold"
+      ? splitFold(kernel, longest)
+      : kernel.kind === "contraction"
+      ? splitContraction(kernel, longest)
+      : undefined;
+    if (pieces === undefined) return [launch];
+    const partial = first + extra.size;
+    extra.set(partial, { length: pieces.length, dtype: pieces.dtype });
+    return [
+      { kernel: pieces.parts, inputs: launch.inputs, outputs: [partial] },
+      { kernel: pieces.join, inputs: [...launch.inputs, partial], outputs: launch.outputs },
+    ];
+  });
+  return { launches: result, extra };
+}
+
+interface Pieces {
+  readonly parts: Fold | Contraction;
+  readonly join: Fold;
+  readonly length: number;
+  readonly dtype: DType;
+}
+
+/** How many parts an axis list is cut into, and the axis that is cut: parts · rest = its size. */
+function cut(
+  axes: readonly number[],
+  rows: number,
+  longest: number,
+): { axis: number; parts: number } | undefined {
+  const length = points(axes);
+  const isFew = rows < 64 && length >= 32768;
+  if (length <= longest && !isFew) return undefined;
+  const wanted = Math.max(Math.ceil(length / longest), isFew ? Math.ceil(64 / Math.max(rows, 1)) : 1);
+  let best: { axis: number; parts: number } | undefined;
+  axes.forEach((size, axis) => {
+    for (let parts = 2; parts <= size; parts++) {
+      if (size % parts !== 0) continue;
+      const better = best === undefined ||
+        (best.parts < wanted ? parts > best.parts : parts >= wanted && parts < best.parts);
+      if (better) best = { axis, parts };
+    }
+  });
+  return best;
+}
+
+/** A fold with one sum, product, max or min and one store. */
+function splitFold(kernel: Fold, longest: number): Pieces | undefined {
+  const [stage] = kernel.stages;
+  const [store] = kernel.stores;
+  if (kernel.stages.length !== 1 || kernel.stores.length !== 1 || stage!.combine.startsWith("arg")) {
+    return undefined;
+  }
+  const rows = points(kernel.axes);
+  const where = cut(stage!.axes, rows, longest);
+  if (where === undefined) return undefined;
+  const { axis, parts } = where;
+  const rest = stage!.axes[axis]! / parts;
+  const n = kernel.axes.length;
+  // Axes of the parts: rows, part, then the stage's axes with the cut one shortened.
+  const move = (form: Affine): Affine => {
+    const c = form.coefficients[n + axis] ?? 0;
+    return {
+      offset: form.offset,
+      coefficients: [
+        ...form.coefficients.slice(0, n),
+        c * rest,
+        ...stage!.axes.map((_, k) => form.coefficients[n + k] ?? 0),
+      ],
+    };
+  };
+  const partsKernel: Fold = {
+    kind: "fold",
+    label: `${kernel.label} parts`,
+    inputs: kernel.inputs,
+    outputs: [stage!.dtype],
+    axes: [...kernel.axes, parts],
+    stages: [{
+      ...stage!,
+      axes: stage!.axes.map((size, k) => k === axis ? rest : size),
+      value: mapAffine(stage!.value, move),
+    }],
+    stores: [{
+      output: 0,
+      at: { offset: 0, coefficients: contiguousStrides([...kernel.axes, parts]) },
+      axes: [],
+      value: { kind: "reduced", dtype: stage!.dtype, stage: 0 },
+    }],
+  };
+  const partial: Expr = {
+    kind: "load",
+    dtype: stage!.dtype,
+    input: kernel.inputs.length,
+    at: { offset: 0, coefficients: contiguousStrides([...kernel.axes, parts]) },
+    guards: [],
+    fill: 0,
+  };
+  const join: Fold = {
+    ...kernel,
+    label: `${kernel.label} join`,
+    inputs: [...kernel.inputs, stage!.dtype],
+    stages: [{ ...stage!, axes: [parts], value: partial }],
+  };
+  return { parts: partsKernel, join, length: rows * parts, dtype: stage!.dtype };
+}
+
+/** A contraction: the parts become one more batch axis, the join a fold with the old epilogue. */
+function splitContraction(kernel: Contraction, longest: number): Pieces | undefined {
+  if (points(kernel.inner) <= longest) return undefined;
+  const outer = [...kernel.batch, ...kernel.rows, ...kernel.columns];
+  const where = cut(kernel.inner, 64, longest);
+  if (where === undefined) return undefined;
+  const { axis, parts } = where;
+  const rest = kernel.inner[axis]! / parts;
+  const n = outer.length;
+  const move = (form: Affine): Affine => ({
+    offset: form.offset,
+    coefficients: [(form.coefficients[n + axis] ?? 0) * rest, ...form.coefficients],
+  });
+  const full = [parts, ...outer];
+  const partsKernel: Contraction = {
+    ...kernel,
+    label: `${kernel.label} parts`,
+    outputs: ["f32"],
+    batch: [parts, ...kernel.batch],
+    inner: kernel.inner.map((size, k) => k === axis ? rest : size),
+    left: mapAffine(kernel.left, move),
+    right: mapAffine(kernel.right, move),
+    stores: [{
+      output: 0,
+      at: { offset: 0, coefficients: [...contiguousStrides(full), ...kernel.inner.map(() => 0)] },
+      axes: [],
+      value: { kind: "accumulator", dtype: "f32" },
+    }],
+  };
+  const size = points(outer);
+  const partial: Expr = {
+    kind: "load",
+    dtype: "f32",
+    input: kernel.inputs.length,
+    at: { offset: 0, coefficients: [...contiguousStrides(outer), size] },
+    guards: [],
+    fill: 0,
+  };
+  const shorten = (form: Affine): Affine => ({
+    offset: form.offset,
+    coefficients: form.coefficients.slice(0, n),
+  });
+  const join: Fold = {
+    kind: "fold",
+    label: `${kernel.label} join`,
+    inputs: [...kernel.inputs, "f32"],
+    outputs: kernel.outputs,
+    axes: outer,
+    stages: [{ combine: "sum", axes: [parts], dtype: "f32", value: partial }],
+    stores: kernel.stores.map((store) => ({
+      ...store,
+      at: shorten(store.at),
+      value: mapExpr(mapAffine(store.value, shorten), joinedSum),
+    })),
+  };
+  return { parts: partsKernel, join, length: size * parts, dtype: "f32" };
+}
+
+function joinedSum(expr: Expr): Expr {
+  return expr.kind === "accumulator" ? { kind: "reduced", dtype: "f32", stage: 0 } : expr;
+}
