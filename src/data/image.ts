@@ -90,27 +90,33 @@ export async function readMask(path: string, options: MaskOptions = {}): Promise
  * ```
  */
 export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = "mask"): MaskArray {
+  if (!isPng(bytes)) {
+    throw new DataError(
+      `Cannot read mask ${name}: it is not a PNG file; other formats change class ids at edges`,
+    );
+  }
+  // The PNG reader garbles these, so they are refused by what the file's header says.
+  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
+    throw new DataError(
+      `Cannot read mask ${name}: it is interlaced with ${bytes[depthByte]} bits; save it plainly`,
+    );
+  }
   let png: DecodedPng;
   try {
     png = decode(bytes, { checkCrc: true });
   } catch (error) {
-    const why = isPng(bytes)
-      ? reason(error)
-      : "it is not a PNG file; other formats change class ids at edges";
-    throw new DataError(`Cannot read mask ${name}: ${why}`, { cause: error });
+    throw new DataError(`Cannot read mask ${name}: ${reason(error)}`, { cause: error });
   }
   if (png.depth === 16) {
     throw new DataError(`Cannot read mask ${name}: it has 16 bits per channel; at most 8 are possible`);
-  }
-  if (png.depth < 8 && bytes[interlaceByte] === 1) {
-    throw new DataError(`Cannot read mask ${name}: it is interlaced with ${png.depth} bits; save it plainly`);
   }
   const mask = png.channels >= 3 ? classesOfColors(png, options.colors, name) : indices(png);
   checkIds(mask, options.classes, name);
   return mask;
 }
 
-/** Where a PNG says whether it is interlaced: signature 8, chunk head 8, then the 13th byte of the header. */
+/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
+const depthByte = 24;
 const interlaceByte = 28;
 
 function isPng(bytes: Uint8Array): boolean {
