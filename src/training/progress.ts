@@ -65,6 +65,7 @@ export class Progress implements Disposable {
   #lastWrite: number;
   /** What the next painting shows. */
   #line: () => string = () => "";
+  #inStage = false;
   #total = 0;
   #imagesPerStep = 0;
   #from = 0;
@@ -93,6 +94,7 @@ export class Progress implements Disposable {
   stage(what: string, k?: number, n?: number): void {
     const fresh = k === undefined || k <= 1;
     this.#recent = [];
+    this.#inStage = true;
     const began = this.#output.now();
     const count = k === undefined ? "" : n === undefined ? ` ${k}` : ` ${k} of ${n}`;
     this.#line = (): string => {
@@ -111,6 +113,7 @@ export class Progress implements Disposable {
     this.#total = total;
     this.#imagesPerStep = imagesPerStep;
     this.#from = from;
+    this.#inStage = false;
     this.#firstStep = undefined;
     this.#recent = [];
     this.#line = (): string =>
@@ -121,6 +124,7 @@ export class Progress implements Disposable {
   /** Shows a finished step. */
   update({ step, loss, lr }: ProgressUpdate): void {
     const now: Moment = { step, time: this.#output.now() };
+    this.#inStage = false;
     this.#firstStep ??= now;
     this.#recent.push(now);
     while (this.#recent.length > 2 && this.#recent[1]!.time < now.time - speedWindow) this.#recent.shift();
@@ -142,10 +146,11 @@ export class Progress implements Disposable {
     this.#show({ now: this.#output.isTerminal });
   }
 
-  /** Leaves the last line on the terminal and stops. */
+  /** Stops; the bar stays on the terminal, the name of a stage goes. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    if (this.#painted !== "") this.#write("\n");
+    if (this.#inStage) this.#erase();
+    else if (this.#painted !== "") this.#write("\n");
     this.#painted = "";
   }
 

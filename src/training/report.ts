@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import sharp from "sharp";
 import type { ClassInfo } from "../data/classes.ts";
 import { type Color, encodeMask, overlayMask } from "../data/image.ts";
@@ -108,7 +109,7 @@ export async function drawCurves(
  */
 export async function renderSvg(svg: string): Promise<Uint8Array<ArrayBuffer>> {
   prepareFont();
-  return new Uint8Array(await sharp(new TextEncoder().encode(svg)).png().toBuffer());
+  return new Uint8Array(await sharp(Buffer.from(svg)).png().toBuffer());
 }
 
 const panelWidth = 400;
@@ -161,8 +162,13 @@ export async function drawComparisons(
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
     `font-family="${fontFamily}">${[...texts, ...legend.parts].join("\n")}</svg>`;
   const canvas = sharp({ create: { width, height, channels: 3, background: "#ffffff" } }).composite([
-    { input: new TextEncoder().encode(svg), left: 0, top: 0 },
-    ...rasters.map(({ image, left, top }) => ({ input: image.data, raw: rawInfo(image), left, top })),
+    { input: Buffer.from(svg), left: 0, top: 0 },
+    ...rasters.map(({ image, left, top }) => ({
+      input: Buffer.from(image.data.buffer),
+      raw: rawInfo(image),
+      left,
+      top,
+    })),
   ]);
   return new Uint8Array(await canvas.png().toBuffer());
 }
