@@ -129,7 +129,6 @@ Deno.test("options that contradict each other are refused", () => {
     "Cannot use --data together with --images",
   );
   assertStringIncludes(problems("--steps", "10", "--burn-in-steps", "10")[0]!, "the run has 10 steps");
-  assertStringIncludes(problems("--labeled-scenes", "300")[0]!, "there are 240 scenes");
 });
 
 Deno.test("the command line wins over the file, also with steps instead of epochs", () => {

@@ -54,14 +54,16 @@ export interface TrainConfig {
   val: number;
   /** File with the names and colours of the classes of `data`, or the name of a known set. */
   classes: string | null;
-  /** `WxH` to which every image is resized first, or null. */
+  /** `WxH` of every image: photographs are resized to it first, scenes drawn in it; or null. */
   imageSize: string | null;
-  /** Generated training scenes. */
-  scenes: number;
-  /** Generated training scenes whose mask is used. */
+  /** Generated training scenes with masks. */
   labeledScenes: number;
+  /** Generated training scenes without masks. */
+  unlabeledScenes: number;
   /** Generated validation scenes. */
   valScenes: number;
+  /** How hard the scenes are, from 0 (tidy, daylight) to 1 (any light, much clutter). */
+  difficulty: number;
 
   /** The training method. */
   method: Method;
@@ -183,13 +185,20 @@ export const trainOptions: OptionTable<TrainConfig> = {
         unset: "DIR/classes.json",
         ...movable,
       }),
-      imageSize: row(optional(size()), "resize every image to this size first", null, { unset: "as it is" }),
+      imageSize: row(optional(size()), "resize every image to this size first; draw scenes in it", null, {
+        unset: "as it is",
+      }),
     },
   ),
   ...group("Generated scenes", {
-    scenes: row(count, "training scenes", 240),
-    labeledScenes: row(count, "training scenes whose mask is used", 24),
+    labeledScenes: row(count, "training scenes with masks", 24),
+    unlabeledScenes: row(count, "training scenes without masks", 216),
     valScenes: row(count, "validation scenes", 48),
+    difficulty: row(
+      number({ min: 0, max: 1 }),
+      "0 is tidy and in daylight, 1 is any light and much clutter",
+      0.5,
+    ),
   }),
   ...group("Model", {
     method: row(choice(["supervised", "pseudo-label", "allspark"]), "how to train", "allspark"),
@@ -346,11 +355,6 @@ function contradictions(config: TrainConfig): string[] {
   needs("images", "masks", "the masks of some of the images are required");
   needs("masks", "images", "the images that they belong to are required");
   needs("labels", "images", "the names belong to the masks of those images");
-  if (config.labeledScenes > config.scenes) {
-    problems.push(
-      `Cannot use --labeled-scenes ${config.labeledScenes}: there are ${config.scenes} scenes; at most so many can be labeled`,
-    );
-  }
   if (config.steps === null && config.epochs === null) {
     problems.push("Cannot train: neither --steps nor --epochs is set; one of the two is required");
   }
