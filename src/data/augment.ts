@@ -63,16 +63,16 @@ export interface Sample {
 }
 
 /**
- * The size after the random resize: `long` is the new long side, the other side keeps the ratio, rounded half up.
+ * The size after the random resize: `long` is the new long side; the other side keeps the ratio, rounded half up, and
+ * is at least 1.
  *
  * @param size The size before.
  * @param long The new long side in pixels.
  * @returns The new width and height.
  */
 export function sizeWithLongSide([width, height]: Size, long: number): Size {
-  return height > width
-    ? [Math.floor((width * long) / height + 0.5), long]
-    : [long, Math.floor((height * long) / width + 0.5)];
+  const other = (short: number, side: number): number => Math.max(1, Math.floor((short * long) / side + 0.5));
+  return height > width ? [other(width, height), long] : [long, other(height, width)];
 }
 
 /**
@@ -99,8 +99,7 @@ export function weakAugment(sample: Sample, options: AugmentOptions, random: Ran
   const { width, height } = sample.image;
   const long = Math.max(width, height);
   const newLong = random.integer(Math.floor(scale[0] * long), Math.floor(scale[1] * long));
-  const resized = sizeWithLongSide([width, height], Math.max(1, newLong)).map((n) => Math.max(1, n));
-  const size: Size = [resized[0]!, resized[1]!];
+  const size = sizeWithLongSide([width, height], Math.max(1, newLong));
   const x = random.integer(0, Math.max(size[0] - crop, 0));
   const y = random.integer(0, Math.max(size[1] - crop, 0));
   const mirrored = random.chance(flip);

@@ -32,9 +32,9 @@ export interface SceneItem {
 export interface SceneOptions {
   /** Seed of the scenes (default 0). */
   readonly seed?: number;
-  /** Number of labeled scenes (default 24). */
+  /** Number of labeled scenes (default 48). */
   readonly labeled?: number;
-  /** Number of unlabeled scenes (default 216). */
+  /** Number of unlabeled scenes (default 192). */
   readonly unlabeled?: number;
   /** Number of validation scenes (default 48). */
   readonly val?: number;
@@ -77,7 +77,7 @@ export const sceneClasses: readonly ClassInfo[] = Object.entries(colors).map(([n
  * ```
  */
 export function scenes(options: SceneOptions = {}): Dataset {
-  const { seed = 0, labeled = 24, unlabeled = 216, val = 48, size = [128, 128], difficulty = 0.5 } = options;
+  const { seed = 0, labeled = 48, unlabeled = 192, val = 48, size = [128, 128], difficulty = 0.5 } = options;
   if (!(difficulty >= 0 && difficulty <= 1)) {
     throw new RangeError(`Cannot draw scenes of difficulty ${difficulty}: a number from 0 to 1 is required`);
   }
