@@ -13,9 +13,9 @@ import {
   flagName,
   OptionError,
   optionsFromJson,
-  parseSize,
   readOptions,
 } from "../src/training/options.ts";
+import { parseSize } from "../src/training/options_kinds.ts";
 
 /** The sentences for a command line. */
 function problems(...args: string[]): string[] {

@@ -8,26 +8,28 @@
  */
 
 import {
+  defaultOptions,
+  flagName,
+  group,
+  helpText,
+  layerOptions,
+  OptionError,
+  type OptionTable,
+  row,
+} from "./options.ts";
+import {
   anyPath,
   choice,
   classSource,
-  defaultOptions,
   filePath,
-  flagName,
   folderPath,
-  group,
-  helpText,
   integer,
-  layerOptions,
   nameText,
   number,
   onOff,
   optional,
-  OptionError,
-  type OptionTable,
-  row,
   size,
-} from "./options.ts";
+} from "./options_kinds.ts";
 
 /** The ways to train: labeled images only, plain pseudo labels (the paper's SemiBaseline), or AllSpark. */
 export type Method = "supervised" | "pseudo-label" | "allspark";

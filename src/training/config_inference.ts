@@ -6,24 +6,26 @@
 
 import type { DeviceChoice, EvalMode, Variant } from "./config.ts";
 import {
-  anyPath,
-  choice,
-  classSource,
   defaultOptions,
-  filePath,
   flagName,
-  folderPath,
   group,
   helpText,
-  integer,
   layerOptions,
-  nameText,
-  optional,
   OptionError,
   type OptionTable,
   row,
-  size,
 } from "./options.ts";
+import {
+  anyPath,
+  choice,
+  classSource,
+  filePath,
+  folderPath,
+  integer,
+  nameText,
+  optional,
+  size,
+} from "./options_kinds.ts";
 
 /** What both programs must know to run a model; null means what the checkpoint says. */
 export interface InferenceConfig {

@@ -8,17 +8,7 @@
  */
 
 import { parseArgs } from "@std/cli";
-import * as v from "valibot";
-
-/** The type of an option's value: how to read it (from text or JSON) and the words that describe it. */
-export interface Kind<T> {
-  /** What stands for the value in the help, for example `N` or `DIR`. */
-  readonly placeholder: string;
-  /** What a right value is, as the end of a sentence: `a whole number of at least 1`. */
-  readonly expected: string;
-  /** Checks a JSON value or a text and gives the typed value. */
-  readonly schema: v.GenericSchema<unknown, T>;
-}
+import type { Kind } from "./options_kinds.ts";
 
 /** One option of a program. */
 export interface Option<T> extends Kind<T> {
@@ -61,100 +51,6 @@ export interface Given<T> {
   values: Partial<T>;
 }
 
-const finite = v.pipe(
-  v.union([v.number(), v.pipe(v.string(), v.trim(), v.nonEmpty(), v.transform(Number))]),
-  v.number(),
-  v.finite(),
-);
-
-const someText = v.pipe(v.string(), v.nonEmpty());
-
-/** A whole number of at least `min`. */
-export function integer({ min }: { min: number }): Kind<number> {
-  return {
-    placeholder: "N",
-    expected: `a whole number of at least ${min}`,
-    schema: v.pipe(finite, v.safeInteger(), v.minValue(min)),
-  };
-}
-
-/** A number from `min` (or just above it) to `max` (or just below it). */
-export function number(range: { min?: number; above?: number; max?: number; below?: number }): Kind<number> {
-  const { min, above, max, below } = range;
-  const low = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : "";
-  const high = below !== undefined ? `below ${below}` : max !== undefined ? `at most ${max}` : "";
-  return {
-    placeholder: "X",
-    expected: `a number ${[low, high].filter((part) => part !== "").join(" and ")}`,
-    schema: v.pipe(
-      finite,
-      v.check((x) => x >= (min ?? -Infinity) && x <= (max ?? Infinity)),
-      v.check((x) => x > (above ?? -Infinity) && x < (below ?? Infinity)),
-    ),
-  };
-}
-
-/** One of a few words. */
-export function choice<const C extends string>(words: readonly C[]): Kind<C> {
-  return {
-    placeholder: words.join("|"),
-    expected: `one of ${words.join(", ")}`,
-    schema: v.picklist(words),
-  };
-}
-
-/** The path of a folder. */
-export function folderPath(): Kind<string> {
-  return { placeholder: "DIR", expected: "the path of a folder", schema: someText };
-}
-
-/** The path of a file. */
-export function filePath(): Kind<string> {
-  return { placeholder: "FILE", expected: "the path of a file", schema: someText };
-}
-
-/** The path of a file or folder. */
-export function anyPath(): Kind<string> {
-  return { placeholder: "PATH", expected: "the path of a file or folder", schema: someText };
-}
-
-/** Where the names of classes come from. */
-export function classSource(): Kind<string> {
-  return {
-    placeholder: "FILE|pascal|cityscapes|coco",
-    expected: "the path of a file, or pascal, cityscapes or coco,",
-    schema: someText,
-  };
-}
-
-/** A name. */
-export function nameText(): Kind<string> {
-  return { placeholder: "NAME", expected: "a name", schema: someText };
-}
-
-/** `on` or `off`; `true` and `false` in files. */
-export function onOff(): Kind<boolean> {
-  const words = v.pipe(
-    v.picklist(["on", "off", "true", "false"]),
-    v.transform((w) => w === "on" || w === "true"),
-  );
-  return { placeholder: "on|off", expected: "on or off", schema: v.union([v.boolean(), words]) };
-}
-
-/** Width and height in pixels, as in `240x180`; {@linkcode parseSize} splits it. */
-export function size(): Kind<string> {
-  return {
-    placeholder: "WxH",
-    expected: "width x height in pixels, as in 240x180,",
-    schema: v.pipe(v.string(), v.regex(/^[1-9]\d{0,4}x[1-9]\d{0,4}$/)),
-  };
-}
-
-/** The same kind of value, or `null` when the option is not given. */
-export function optional<T>(kind: Kind<T>): Kind<T | null> {
-  return { ...kind, schema: v.nullable(kind.schema) };
-}
-
 /** One row of a table. */
 export function row<T>(
   kind: Kind<T>,
@@ -171,12 +67,6 @@ export function group<T>(heading: string, rows: OptionTable<T>): OptionTable<T> 
   return Object.fromEntries(
     entries.map(([name, option]) => [name, { ...option, group: heading }]),
   ) as unknown as OptionTable<T>;
-}
-
-/** Splits `240x180` into width and height. */
-export function parseSize(value: string): { width: number; height: number } {
-  const [width, height] = v.parse(size().schema, value).split("x").map(Number);
-  return { width: width!, height: height! };
 }
 
 /** The command-line name of an option: `lrMultiplier` is `--lr-multiplier`. */
@@ -361,8 +251,8 @@ function checked<T>(
   problems: string[],
 ): unknown {
   const option = (table as Record<string, Option<unknown>>)[name]!;
-  const result = v.safeParse(option.schema, value);
-  if (result.success) return result.output;
+  const result = option.read(value);
+  if (result !== undefined) return result.value;
   problems.push(`Cannot use ${shown}: ${option.expected} is required`);
   return undefined;
 }
