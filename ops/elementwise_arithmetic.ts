@@ -1,0 +1,227 @@
+/**
+ * Arithmetic on two tensors. Operands broadcast as in NumPy; their dtypes must be equal, and a JavaScript
+ * number takes the dtype of the other operand.
+ *
+ * @module
+ */
+import type { DType } from "../src/dtype.ts";
+import type { Primitive } from "../src/primitive.ts";
+import type { Tensor } from "../src/tensor.ts";
+import type { TensorLike } from "./common.ts";
+import { equal, notEqual } from "./elementwise_logic.ts";
+import { floor, log, neg } from "./elementwise_math.ts";
+import { where } from "./elementwise_select.ts";
+import { callBinary, defineBinary } from "./support_elementwise.ts";
+
+const numbers: readonly DType[] = ["f32", "i32", "u32"];
+
+const addition = defineBinary("add", { op: "add", dtypes: numbers, slopes: [(t) => t, (t) => t] });
+
+/**
+ * a + b. f32, i32, u32 (integers wrap).
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ, or a number is not a whole one beside integers.
+ * @example
+ * ```ts
+ * import { add, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await add(tensor([[1], [2]]), tensor([10, 20])).toArray(), [[11, 21], [12, 22]]);
+ * ```
+ */
+export function add(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(addition, a, b);
+}
+
+const subtraction = defineBinary("sub", { op: "sub", dtypes: numbers, slopes: [(t) => t, (t) => neg(t)] });
+
+/**
+ * a − b. f32, i32, u32 (integers wrap).
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { sub, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await sub(tensor([1, 2, 3]), 1).toArray(), [0, 1, 2]);
+ * ```
+ */
+export function sub(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(subtraction, a, b);
+}
+
+const multiplication = defineBinary("mul", {
+  op: "mul",
+  dtypes: numbers,
+  slopes: [(t, _a, b) => mul(t, b), (t, a) => mul(t, a)],
+});
+
+/**
+ * a · b, element by element. f32, i32, u32 (integers wrap).
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { mul, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await mul(tensor([1, 2, 3]), tensor([4, 5, 6])).toArray(), [4, 10, 18]);
+ * ```
+ */
+export function mul(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(multiplication, a, b);
+}
+
+const division = defineBinary("div", {
+  op: "div",
+  dtypes: numbers,
+  cost: 4,
+  slopes: [(t, _a, b) => div(t, b), (t, _a, b, y) => neg(mul(t, div(y, b)))],
+  domains: [[-2, 2], [0.5, 2]],
+});
+
+/**
+ * a / b. f32; i32 and u32 truncate towards zero, and dividing an integer by zero gives 0.
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { div, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await div(tensor([-7, 7], { dtype: "i32" }), 2).toArray(), [-3, 3]);
+ * ```
+ */
+export function div(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(division, a, b);
+}
+
+const modulo = defineBinary("mod", {
+  op: "mod",
+  dtypes: numbers,
+  cost: 6,
+  slopes: [(t) => t, (t, a, b) => neg(mul(t, floor(div(a, b))))],
+  domains: [[-2, 2], [0.5, 2]],
+});
+
+/**
+ * The remainder a − ⌊a / b⌋ · b, which has the sign of the divisor b (as in NumPy and Python, not as `%` in
+ * JavaScript). f32, i32, u32; an integer modulo 0 gives 0. Derivatives: 1 in a, −⌊a / b⌋ in b.
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { mod, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await mod(tensor([-7, 7]), 3).toArray(), [2, 1]);
+ * assertEquals(await mod(tensor([-7, 7]), -3).toArray(), [-1, -2]);
+ * ```
+ */
+export function mod(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(modulo, a, b);
+}
+
+const power: Primitive = defineBinary("pow", {
+  op: "pow",
+  dtypes: numbers,
+  cost: 20,
+  slopes: [
+    // ∂/∂a = b · a^(b−1), which is 0 for b = 0 even where a^(−1) is infinite.
+    (t, a, b) => mul(t, where(equal(b, 0), 0, mul(b, pow(a, where(equal(b, 0), 1, sub(b, 1)))))),
+    // ∂/∂b = a^b · log a, whose limit for a → 0 is 0.
+    (t, a, _b, y) => mul(t, where(equal(a, 0), 0, mul(y, log(where(equal(a, 0), 1, a))))),
+  ],
+  domains: [[0.2, 2], [-2, 2]],
+  integerDomains: [[-5, 5], [0, 5]],
+});
+
+/**
+ * a to the power b. f32; i32 and u32 with exponents of 0 or more (wrapping). A negative f32 base with an
+ * exponent that is not whole gives NaN. At base 0 and at exponent 0 the derivatives are the finite ones:
+ * ∂/∂a of a⁰ is 0, and ∂/∂b of 0ᵇ is 0.
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { pow, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await pow(tensor([1, 2, 3], { dtype: "i32" }), 3).toArray(), [1, 8, 27]);
+ * ```
+ */
+export function pow(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(power, a, b);
+}
+
+/** The cotangent of the operand that won a maximum or minimum; at a tie both get half. */
+function share(t: Tensor, winner: Tensor, other: Tensor, y: Tensor): Tensor {
+  return where(notEqual(winner, y), 0, where(equal(winner, other), mul(t, 0.5), t));
+}
+
+const maximumOfTwo = defineBinary("maximum", {
+  op: "max",
+  dtypes: numbers,
+  slopes: [(t, a, b, y) => share(t, a, b, y), (t, a, b, y) => share(t, b, a, y)],
+});
+
+/**
+ * The larger of a and b, NaN if either is. f32, i32, u32. Where they are equal, each gets half of the
+ * cotangent.
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { maximum, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await maximum(tensor([1, 5]), 3).toArray(), [3, 5]);
+ * ```
+ */
+export function maximum(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(maximumOfTwo, a, b);
+}
+
+const minimumOfTwo = defineBinary("minimum", {
+  op: "min",
+  dtypes: numbers,
+  slopes: [(t, a, b, y) => share(t, a, b, y), (t, a, b, y) => share(t, b, a, y)],
+});
+
+/**
+ * The smaller of a and b, NaN if either is. f32, i32, u32. Where they are equal, each gets half of the
+ * cotangent.
+ *
+ * @throws {ShapeError} If the shapes do not broadcast.
+ * @throws {DTypeError} If the dtypes differ.
+ * @example
+ * ```ts
+ * import { minimum, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await minimum(tensor([1, 5]), 3).toArray(), [1, 3]);
+ * ```
+ */
+export function minimum(a: TensorLike, b: TensorLike): Tensor {
+  return callBinary(minimumOfTwo, a, b);
+}
+
+/**
+ * `x` limited to `min` … `max`; either may be left out. Outside the limits nothing flows back; exactly at one,
+ * half of the cotangent does, as for `maximum`.
+ *
+ * @throws {ShapeError} If the limits do not broadcast with `x`.
+ * @example
+ * ```ts
+ * import { clip, tensor } from "@allspark/tensor";
+ * import { assertEquals } from "@std/assert";
+ * assertEquals(await clip(tensor([-1, 0.5, 3]), { min: 0, max: 1 }).toArray(), [0, 0.5, 1]);
+ * ```
+ */
+export function clip(x: TensorLike, options: { min?: TensorLike; max?: TensorLike }): Tensor {
+  if (options.min === undefined && options.max === undefined) {
+    throw new TypeError("Cannot clip: neither min nor max is given; give at least one of them");
+  }
+  const raised = options.min === undefined ? x : maximum(x, options.min);
+  return options.max === undefined ? raised as Tensor : minimum(raised, options.max);
+}
