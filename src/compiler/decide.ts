@@ -146,7 +146,7 @@ function readWidely(graph: Graph, options: FuseOptions): Map<number, number> {
         (lowering.repeats?.(node.params) || sizeOf(node) >= 4 * sizeOf(source)) && sizeOf(source) > 0
       ) lower(input, 2);
       if (lowering.kind === "contraction") {
-        lower(input, options.packsOperands && node.op!.name !== "conv2d" ? 40 : 2);
+        lower(input, options.packsOperands && node.op!.name !== "convolution" ? 40 : 2);
       }
       if ((lowering.kind === "gather" && k === 0) || lowering.kind === "kernel") lower(input, -1);
     });
