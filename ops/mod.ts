@@ -9,3 +9,4 @@ export * from "./create.ts";
 export * from "./elementwise.ts";
 export * from "./movement.ts";
 export * from "./reduce.ts";
+export * as random from "./random.ts";
