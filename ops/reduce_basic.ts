@@ -214,7 +214,7 @@ function defineExtremum(
   });
 }
 
-const largest = defineExtremum("max", Math.max);
+const largest = defineExtremum("max", (total, value) => Math.max(total, value));
 
 /**
  * The largest element over axes, NaN if any is; over nothing −Infinity, or the dtype's least value. Any
@@ -232,7 +232,7 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
   return reduce(largest, x, options);
 }
 
-const smallest = defineExtremum("min", Math.min);
+const smallest = defineExtremum("min", (total, value) => Math.min(total, value));
 
 /**
  * The smallest element over axes, NaN if any is; over nothing Infinity, or the dtype's greatest value. Any
