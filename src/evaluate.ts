@@ -8,6 +8,7 @@ import { fuse } from "./compiler/fuse.ts";
 import { type Program } from "./compiler/kernel.ts";
 import { plan } from "./compiler/plan.ts";
 import { printProgram } from "./compiler/print.ts";
+import { mergeRows } from "./compiler/rows.ts";
 import { splitReductions } from "./compiler/split.ts";
 import { debugLevel } from "./debug.ts";
 import { backend as chosenBackend, readyBackend } from "./device.ts";
@@ -29,7 +30,8 @@ export function onCompile(listener: CompileProgress | undefined): void {
 /** The passes of the compiler, one after another. */
 export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "maxReduction">): Program {
   const fused = fuse(graph, { packsOperands: backend.packsOperands });
-  return plan(graph, splitReductions(fused, backend.maxReduction, graph.nodes.length));
+  const merged = mergeRows(fused, new Set(graph.outputs));
+  return plan(graph, splitReductions(merged, backend.maxReduction, graph.nodes.length));
 }
 
 /** Compiles a graph for a device. */

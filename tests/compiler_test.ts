@@ -1,0 +1,139 @@
+/** The compiler's passes, without a device: graphs are lowered, interpreted and compared with the reference. */
+import { assert, assertEquals } from "@std/assert";
+import * as ops from "../ops/mod.ts";
+import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
+import { primitives } from "../src/primitive.ts";
+import { checkLowering, type Target } from "./support/pipeline.ts";
+
+const targets: Target[] = [
+  { packsOperands: true, maxReduction: 1e9 },
+  { packsOperands: false, maxReduction: 8 },
+];
+
+function ramp(shape: readonly number[], step = 0.37): Tensor {
+  const size = shape.reduce((a, b) => a * b, 1);
+  return tensor(Float32Array.from({ length: size }, (_, k) => Math.sin(k * step + 1) * 2), { shape });
+}
+
+function check(outputs: Tensor[], launches?: number): void {
+  for (const target of targets) {
+    const program = checkLowering(outputs, target);
+    if (launches !== undefined && target.packsOperands) assertEquals(program.launches.length, launches);
+  }
+}
+
+Deno.test("every primitive's samples lower to kernels that agree with the reference", () => {
+  let next = 1;
+  for (const op of primitives()) {
+    for (const { inputs, params } of op.samples) {
+      const leaves = inputs.map(({ shape, dtype = "f32", low, high, distinct }) => {
+        const size = shape.reduce((a, b) => a * b, 1);
+        const values = Float64Array.from({ length: size }, (_, k) => {
+          const unit = distinct
+            ? ((k * 7 + 3) % size) / size
+            : (Math.imul(next++, 0x9E3779B1) >>> 0) / 2 ** 32;
+          const value = (low ?? -2) + unit * ((high ?? 2) - (low ?? -2));
+          return dtype === "f32" ? value : Math.floor(value);
+        });
+        return tensor(values, { shape, dtype });
+      });
+      try {
+        check([makeNode(op, leaves, params)]);
+      } catch (error) {
+        throw new Error(
+          `${op.name}(${inputs.map((input) => `[${input.shape}]`).join(", ")}) ${JSON.stringify(params)}: ${
+            (error as Error).message
+          }`,
+          { cause: error },
+        );
+      }
+    }
+  }
+});
+
+Deno.test("an elementwise chain is one kernel", () => {
+  const x = ramp([3, 5]);
+  check([ops.mul(ops.add(ops.exp(x), 1), ops.sin(x))], 1);
+});
+
+Deno.test("bias, gelu and residual go into the matrix product", () => {
+  const [x, w, b] = [ramp([6, 8]), ramp([8, 8]), ramp([8])];
+  check([ops.add(ops.gelu(ops.add(ops.matmul(x, w), b)), x)], 1);
+});
+
+Deno.test("a bare reshape, transpose or broadcast of an input costs one copy, inside a chain nothing", () => {
+  const x = ramp([4, 6]);
+  check([ops.transpose(ops.reshape(x, [2, 2, 6]), { axes: [2, 0, 1] })], 1);
+  check([ops.add(ops.reshape(ops.transpose(x), [24]), ops.reshape(x, [24]))], 1);
+});
+
+Deno.test("heads are split and merged by index arithmetic", () => {
+  const [x, w] = [ramp([2, 5, 12]), ramp([12, 12])];
+  const heads = ops.transpose(ops.reshape(ops.matmul(x, w), [2, 5, 3, 4]), { axes: [0, 2, 1, 3] });
+  const scores = ops.matmul(heads, ops.transpose(heads, { axes: [0, 1, 3, 2] }));
+  const merged = ops.reshape(ops.transpose(ops.matmul(scores, heads), { axes: [0, 2, 1, 3] }), [2, 5, 12]);
+  check([ops.add(ops.matmul(merged, w), x)], 4);
+});
+
+Deno.test("padding, slicing, flipping and joining keep every element in its place", () => {
+  const x = ramp([3, 7]);
+  const padded = ops.pad(ops.exp(x), { padding: [[1, 0], [2, 3]], value: 9 });
+  check([ops.flip(ops.slice(padded, { starts: [0, 1], stops: [4, 11], strides: [1, 2] }), { axis: 1 })]);
+  check([
+    ops.concat([
+      x,
+      ops.neg(x),
+      padded.shape[1] === 12 ? ops.slice(padded, { starts: [0, 0], stops: [2, 7] }) : x,
+    ], { axis: 0 }),
+  ]);
+});
+
+Deno.test("a reshape that no split can express gets a buffer", () => {
+  const x = ramp([5, 7]);
+  check([ops.add(ops.reshape(ops.transpose(ops.exp(x)), [5, 7]), x)]);
+});
+
+Deno.test("a reduction read back by its rows agrees", () => {
+  const x = ramp([5, 9]);
+  const centred = ops.sub(x, ops.mean(x, { axis: 1, keepDims: true }));
+  check([ops.div(centred, ops.sqrt(ops.mean(ops.square(centred), { axis: 1, keepDims: true })))]);
+});
+
+Deno.test("several outputs, one of them an input, one twice", () => {
+  const x = ramp([4]);
+  const y = ops.exp(x);
+  check([y, x, y, ops.add(y, 1)]);
+});
+
+Deno.test("empty tensors pass through every kind of operation", () => {
+  const x = ramp([0, 3]);
+  check([
+    ops.exp(x),
+    ops.sum(x, { axis: 0 }),
+    ops.concat([x, ramp([2, 3])], { axis: 0 }),
+    ops.matmul(x, ramp([3, 2])),
+  ]);
+});
+
+Deno.test("long chains do not grow kernels without bound", () => {
+  let x = ramp([3]);
+  for (let k = 0; k < 500; k++) x = ops.sin(ops.add(x, 0.5));
+  const program = checkLowering([x], targets[0], 1e-4);
+  assert(program.launches.length > 3 && program.launches.length < 40);
+});
+
+Deno.test("softmax and layer norm are one kernel each", () => {
+  const [x, gain] = [ramp([40, 9]), ramp([9])];
+  const e = ops.exp(ops.sub(x, ops.max(x, { axis: 1, keepDims: true })));
+  check([ops.div(e, ops.sum(e, { axis: 1, keepDims: true }))], 1);
+  const d = ops.sub(x, ops.mean(x, { axis: 1, keepDims: true }));
+  check([
+    ops.mul(ops.mul(d, ops.rsqrt(ops.add(ops.mean(ops.square(d), { axis: 1, keepDims: true }), 1e-5))), gain),
+  ], 1);
+});
+
+Deno.test("statistics over a column do not join a walk along the rows", () => {
+  const x = ramp([40, 9]);
+  const d = ops.sub(x, ops.mean(x, { axis: 0 }));
+  check([ops.div(d, ops.sqrt(ops.mean(ops.square(d), { axis: 0 }))), ops.sum(d)]);
+});
