@@ -85,6 +85,13 @@ export class FunctionBuilder {
     return this.#write(0x22, ...unsigned(local.index));
   }
 
+  /** Pops into a new local. */
+  keep(type: ValueType = "v128"): Local {
+    const local = this.local(type);
+    this.set(local);
+    return local;
+  }
+
   /** Pushes a local or an i32 constant. */
   push(operand: Operand): this {
     return typeof operand === "number" ? this.i32(operand) : this.get(operand);

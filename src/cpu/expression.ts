@@ -1,0 +1,344 @@
+/**
+ * Writes kernel expressions as code on four lanes.
+ *
+ * There is one width only. Where an expression is needed decides what it becomes: in a scope whose lanes run
+ * along an axis it is a vector of four values, and what does not depend on that axis is computed before the
+ * loop, the same in all lanes (expression_scopes.ts). A generator for single values uses lane 0.
+ *
+ * @module
+ */
+import type { DType } from "../dtype.ts";
+import type { Affine, Expr, Store } from "../compiler/kernel.ts";
+import type { FunctionBuilder, Local } from "./assembler.ts";
+import { binary, cast, unary } from "./expression_operations.ts";
+import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
+import type { Vector } from "./vector.ts";
+
+/** Writes expressions and stores into one function. */
+export class Emitter {
+  /** The function. */
+  readonly f: FunctionBuilder;
+  /** Where the axes stand. */
+  readonly scopes: Scopes;
+  readonly #inputs: readonly Local[];
+  readonly #outputs: readonly Local[];
+  #uses = new Map<Expr, number>();
+  #dependencies = new Map<Expr, ReadonlySet<number>>();
+
+  /**
+   * `inputs`/`outputs` are i32 locals with byte addresses, set already; `roots` are all expressions that will
+   * be written (values used more than once among them get a local).
+   */
+  constructor(
+    readonly vector: Vector,
+    buffers: { inputs: readonly Local[]; outputs: readonly Local[] },
+    roots: readonly Expr[],
+  ) {
+    this.f = vector.f;
+    this.scopes = new Scopes(this.f);
+    this.#inputs = buffers.inputs;
+    this.#outputs = buffers.outputs;
+    this.#countUses(roots);
+  }
+
+  /** Runs `body`, which writes the code of a scope, with more axes known. */
+  scope(options: ScopeOptions, body: () => void): void {
+    this.scopes.open(options, body);
+  }
+
+  #countUses(roots: readonly Expr[]): void {
+    const visit = (e: Expr): void => {
+      const uses = this.#uses.get(e) ?? 0;
+      this.#uses.set(e, uses + 1);
+      if (uses === 0) operands(e).forEach(visit);
+    };
+    roots.forEach(visit);
+  }
+
+  /** Pushes the value of an expression: f32 or 32-bit integers in four lanes, bool as a mask. */
+  value(e: Expr): void {
+    if (e.kind === "constant") return this.constant(e.dtype, e.value);
+    if (e.kind === "reduced") return void this.f.get(this.scopes.findFinished(stageKey(e.stage)).local);
+    if (e.kind === "accumulator") return void this.f.get(this.scopes.findFinished(accumulatorKey).local);
+    if (this.#isInline(e)) this.#write(e);
+    else this.f.get(this.scopes.once(e, this.#dependenciesOf(e), "v128", () => this.#write(e)));
+  }
+
+  /** Pushes sum + value of an f32 expression, with one instruction for a product and the sum where possible. */
+  addTo(sum: Local, e: Expr): void {
+    if (this.#isFusible(e)) {
+      this.value(e.a);
+      this.vector.multiplyAdd(() => this.value(e.b), () => this.f.get(sum));
+    } else {
+      this.f.get(sum);
+      this.value(e);
+      this.f.op("f32x4.add");
+    }
+  }
+
+  /** Pushes a constant in four lanes. */
+  constant(dtype: DType, value: number): void {
+    if (dtype === "f32") this.f.f32x4(value);
+    else if (dtype === "bool") this.f.i32x4(value !== 0 ? -1 : 0);
+    else this.f.i32x4(value | 0);
+  }
+
+  /** Used once, and here is as far out as it can be computed. */
+  #isInline(e: Expr): boolean {
+    return (this.#uses.get(e) ?? 1) <= 1 && this.scopes.isHere(e, this.#dependenciesOf(e));
+  }
+
+  #dependenciesOf(e: Expr): ReadonlySet<number> {
+    let known = this.#dependencies.get(e);
+    if (!known) {
+      const found = new Set<number>();
+      const addForm = (form: Affine): void =>
+        form.coefficients.forEach((c, axis) => c !== 0 && found.add(axis));
+      if (e.kind === "load" || e.kind === "gather") addForm(e.at);
+      if (e.kind === "index") addForm(e.form);
+      if (e.kind === "load" || e.kind === "gather" || e.kind === "inside") {
+        e.guards.forEach((g) => addForm(g.form));
+      }
+      if (e.kind === "reduced") found.add(stageKey(e.stage));
+      if (e.kind === "accumulator") found.add(accumulatorKey);
+      for (const operand of operands(e)) for (const key of this.#dependenciesOf(operand)) found.add(key);
+      this.#dependencies.set(e, known = found);
+    }
+    return known;
+  }
+
+  /** Whether an expression may differ from lane to lane here. */
+  varies(e: Expr): boolean {
+    for (const key of this.#dependenciesOf(e)) {
+      if (key < 0 ? this.scopes.findFinished(key).lanes : this.scopes.findAxis(key)?.lanes) return true;
+    }
+    return false;
+  }
+
+  #write(e: Expr): void {
+    const { f, vector } = this;
+    switch (e.kind) {
+      case "index":
+        return this.scopes.indices(e.form);
+      case "inside":
+        return void f.get(this.scopes.mask(this.scopes.split(e.guards), undefined));
+      case "load":
+        return this.#load(e);
+      case "gather":
+        return this.#gather(e);
+      case "unary":
+        this.value(e.x);
+        return unary(vector, e.op, e.x.dtype, !this.scopes.exact);
+      case "binary":
+        return this.#binary(e);
+      case "select":
+        this.value(e.a);
+        this.value(e.b);
+        this.value(e.condition);
+        return void vector.select();
+      case "cast":
+        this.value(e.x);
+        return cast(vector, e.x.dtype, e.dtype);
+      case "bitcast":
+        return this.value(e.x);
+      default:
+        throw new Error(`Cannot write a ${e.kind} as an operation: it is a value of its own`);
+    }
+  }
+
+  #binary(e: Expr & { kind: "binary" }): void {
+    const { a, b, op } = e;
+    if (e.dtype === "f32" && (op === "add" || op === "sub")) {
+      const product = this.#isFusible(b) ? b : op === "add" && this.#isFusible(a) ? a : undefined;
+      if (product) {
+        this.value(product.a);
+        const second = (): void => this.value(product.b);
+        const third = (): void => this.value(product === b ? a : b);
+        if (op === "add") this.vector.multiplyAdd(second, third);
+        else this.vector.subtractProduct(second, third);
+        return;
+      }
+    }
+    if (a.dtype === "f32" && (op === "max" || op === "min")) {
+      const [x, bound] = a.kind === "constant" ? [b, a] : [a, b];
+      if (bound.kind === "constant" && !Number.isNaN(bound.value)) {
+        // One instruction instead of several; NaN in the first operand is kept.
+        this.value(x);
+        this.value(bound);
+        this.f.op(op === "max" ? "f32x4.pmax" : "f32x4.pmin");
+        return;
+      }
+    }
+    this.value(a);
+    if (a.dtype === "f32" && op === "pow" && b.kind === "constant" && [1, 2, 3, -1].includes(b.value)) {
+      return smallPower(this.f, b.value);
+    }
+    this.value(b);
+    binary(this.vector, op, a.dtype);
+  }
+
+  /** A product that can be one instruction with the sum around it. */
+  #isFusible(e: Expr): e is Expr & { kind: "binary" } {
+    return e.kind === "binary" && e.op === "mul" && e.dtype === "f32" && this.#isInline(e);
+  }
+
+  #load(e: Expr & { kind: "load" }): void {
+    const { f } = this;
+    const step = this.scopes.laneStep(e.at);
+    const guards = this.scopes.split(e.guards);
+    const exact = this.scopes.exact;
+    const valid = step !== 0 ? exact?.mask : undefined;
+    const fill = (): void => this.#raw(e.dtype, e.fill);
+    if (valid || (exact && guards.lanes.length > 0)) {
+      const mask = this.scopes.mask(guards, valid);
+      if (step === 0) {
+        const input = this.#inputs[e.input]!;
+        f.get(mask).op("v128.any_true").if(
+          () => f.load("v128.load32_splat", this.scopes.address(input, e.at)),
+          fill,
+          "v128",
+        );
+      } else if (step === 1) {
+        const whole = (): void => void f.load("v128.load", this.scopes.address(this.#inputs[e.input]!, e.at));
+        f.get(mask).op("i32x4.all_true").if(whole, () => this.#loadLanes(e, mask), "v128");
+      } else {
+        this.#loadLanes(e, mask);
+      }
+      fill();
+      f.get(mask);
+      this.vector.select();
+    } else {
+      const test = this.scopes.test(guards.uniform);
+      if (test) f.get(test).if(() => this.#loadWhole(e, step), fill, "v128");
+      else this.#loadWhole(e, step);
+    }
+    if (e.dtype === "bool") f.i32x4(0).op("i32x4.ne");
+  }
+
+  /** Pushes a constant as it is in memory: bool as 0 or 1. */
+  #raw(dtype: DType, value: number): void {
+    if (dtype === "bool") this.f.i32x4(value !== 0 ? 1 : 0);
+    else this.constant(dtype, value);
+  }
+
+  #loadWhole(e: Expr & { kind: "load" }, step: number): void {
+    const { f } = this;
+    const input = this.#inputs[e.input]!;
+    if (step === 0) return void f.load("v128.load32_splat", this.scopes.address(input, e.at));
+    if (step === 1) return void f.load("v128.load", this.scopes.address(input, e.at));
+    // From the lowest address up, since the offset of an instruction is not negative.
+    const lowest = step > 0 ? e.at : { ...e.at, offset: e.at.offset + 3 * step };
+    const offset = (lane: number): number => 4 * (step > 0 ? lane * step : (lane - 3) * step);
+    const base = this.scopes.address(input, lowest);
+    const address = f.keep("i32");
+    f.get(address).load("v128.load32_zero", base + offset(0));
+    for (const lane of [1, 2, 3]) {
+      const loaded = f.keep();
+      f.get(address).get(loaded).loadLane("v128.load32_lane", lane, base + offset(lane));
+    }
+  }
+
+  /** Reads each lane at its own address; lanes outside the mask read the first element instead. */
+  #loadLanes(e: Expr & { kind: "load" | "gather" }, mask: Local, index?: Local): void {
+    const { f } = this;
+    const input = this.#inputs[e.input]!;
+    const step = 4 * this.scopes.laneStep(e.at);
+    const offset = this.scopes.address(input, e.at);
+    f.i32(offset).op("i32.add").op("i32x4.splat");
+    if (step !== 0) f.i32x4(0, step, 2 * step, 3 * step).op("i32x4.add");
+    if (e.kind === "gather") f.get(index!).i32x4(e.stride * 4).op("i32x4.mul").op("i32x4.add");
+    f.get(input).op("i32x4.splat").get(mask);
+    this.vector.select();
+    if (this.scopes.exact) f.call(this.vector.library.vectorFunction("readLanes", 1, readLanes));
+    else readLanes(this.vector, f.keep());
+  }
+
+  #gather(e: Expr & { kind: "gather" }): void {
+    const { f } = this;
+    const guards = this.scopes.split(e.guards);
+    const varies = this.varies(e);
+    const exact = varies ? this.scopes.exact : undefined;
+    // Without `exact`, guards of the lanes hold by the promise of the scope.
+    const allowed = this.scopes.mask(exact ? guards : { uniform: guards.uniform, lanes: [] }, exact?.mask);
+    this.value(e.index);
+    const index = f.keep();
+    f.get(index).i32x4(e.size).op("i32x4.lt_u").get(allowed).op("v128.and");
+    const mask = f.keep();
+    if (varies) {
+      this.#loadLanes(e, mask, index);
+    } else {
+      f.get(mask).lane("i32x4.extract_lane", 0).if(
+        () => {
+          const offset = this.scopes.address(this.#inputs[e.input]!, e.at);
+          f.get(index).lane("i32x4.extract_lane", 0).i32(e.stride * 4).op("i32.mul").op("i32.add");
+          f.i32(offset).op("i32.add").load("v128.load32_splat");
+        },
+        () => this.#raw(e.dtype, e.fill),
+        "v128",
+      );
+    }
+    this.#raw(e.dtype, e.fill);
+    f.get(mask);
+    this.vector.select();
+    if (e.dtype === "bool") f.i32x4(0).op("i32x4.ne");
+  }
+
+  /** Writes a store: four lanes, the valid ones, or (where its address does not depend on the lane) one. */
+  store(store: Store): void {
+    const { f } = this;
+    const output = this.#outputs[store.output]!;
+    const step = this.scopes.laneStep(store.at);
+    const { exact } = this.scopes;
+    const offset = this.scopes.address(output, store.at);
+    const address = f.keep("i32");
+    this.value(store.value);
+    if (store.value.dtype === "bool") f.i32x4(1).op("v128.and");
+    const value = f.keep();
+    if (step === 1 && !exact) return void f.get(address).get(value).store("v128.store", offset);
+    for (let lane = 0; lane < (step === 0 ? 1 : 4); lane++) {
+      const write = (): void => {
+        const shift = offset + 4 * lane * step;
+        f.get(address);
+        if (shift < 0) f.i32(shift).op("i32.add");
+        f.get(value).loadLane("v128.store32_lane", lane, Math.max(shift, 0));
+      };
+      if (exact && lane > 0) f.get(exact.count).i32(lane).op("i32.gt_s").if(write);
+      else write();
+    }
+  }
+}
+
+/** The expressions that an expression is made of. */
+export function operands(e: Expr): readonly Expr[] {
+  switch (e.kind) {
+    case "gather":
+      return [e.index];
+    case "unary":
+    case "cast":
+    case "bitcast":
+      return [e.x];
+    case "binary":
+      return [e.a, e.b];
+    case "select":
+      return [e.condition, e.a, e.b];
+    default:
+      return [];
+  }
+}
+
+/** [x] -> x, x², x³ or 1/x. */
+function smallPower(f: FunctionBuilder, exponent: number): void {
+  const x = f.keep();
+  if (exponent === -1) f.f32x4(1).get(x).op("f32x4.div");
+  else f.get(x);
+  for (let k = 1; k < exponent; k++) f.get(x).op("f32x4.mul");
+}
+
+/** Reads four addresses. */
+function readLanes({ f }: Vector, addresses: Local): void {
+  f.get(addresses).lane("i32x4.extract_lane", 0).load("v128.load32_zero");
+  for (const lane of [1, 2, 3]) {
+    const loaded = f.keep();
+    f.get(addresses).lane("i32x4.extract_lane", lane).get(loaded).loadLane("v128.load32_lane", lane);
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * How a fold runs: which axes are one loop, which loop the lanes run along, and what a chunk is.
+ *
+ * There are two schedules. **Columns**: the lanes run along a parallel axis, and each lane reduces for
+ * itself; all maps, and reductions over an outer axis. **Rows**: one point at a time, and the lanes run along
+ * the reduced axes; reductions, softmax and layer norm over contiguous rows. The cheaper by a count of vector
+ * instructions is taken. Everything here depends on the kernel alone, so that results do not depend on the
+ * number of threads.
+ *
+ * @module
+ */
+import { type Affine, type Expr, type Fold, type Guard, points } from "../compiler/kernel.ts";
+import { operands } from "./expression.ts";
+
+/** A loop over one or several axes of a kernel, under the number of the last of them. */
+export interface Loop {
+  readonly axis: number;
+  readonly size: number;
+}
+
+/** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
+export interface InnerPlan {
+  readonly loops: readonly Loop[];
+  /** Written out once for each step, with constants for the axes. */
+  readonly unrolled: boolean;
+}
+
+/** A schedule of a fold. */
+export interface FoldPlan {
+  /** Parallel loops around everything, flattened into points. */
+  readonly outer: readonly Loop[];
+  /** The parallel loop along which the lanes run: the column schedule. */
+  readonly lanes: Loop | undefined;
+  readonly stages: readonly InnerPlan[];
+  readonly stores: readonly InnerPlan[];
+  /** Vectors that a step along the lanes takes at once. */
+  readonly width: number;
+  /** Points in a chunk, or (where that is 1) blocks of the lanes' loop that are a chunk each. */
+  readonly pointsPerChunk: number;
+  readonly blocks: number;
+  readonly blockSize: number;
+  readonly chunks: number;
+}
+
+/** Vector instructions in a chunk, roughly: some microseconds. */
+const chunkWork = 16384;
+
+/** All expressions reachable from the roots, each once. */
+export function reachable(roots: readonly Expr[]): Set<Expr> {
+  const found = new Set<Expr>();
+  const visit = (e: Expr): void => {
+    if (found.has(e)) return;
+    found.add(e);
+    operands(e).forEach(visit);
+  };
+  roots.forEach(visit);
+  return found;
+}
+
+/** The guards of loads and gathers of an expression. */
+export function guardsOf(e: Expr): readonly Guard[] {
+  return e.kind === "load" || e.kind === "gather" ? e.guards : [];
+}
+
+function formsOf(roots: readonly Expr[]): Affine[] {
+  return [...reachable(roots)].flatMap((e) => [
+    ...(e.kind === "load" || e.kind === "gather" ? [e.at] : []),
+    ...(e.kind === "index" ? [e.form] : []),
+    ...(e.kind === "inside" ? e.guards : guardsOf(e)).map((guard) => guard.form),
+  ]);
+}
+
+/**
+ * The loops over axes `first`, `first + 1`, … of the given sizes: neighbours that every form walks as one
+ * become one loop, and axes of size 1 none.
+ */
+export function mergeAxes(sizes: readonly number[], first: number, forms: readonly Affine[]): Loop[] {
+  const loops: Loop[] = [];
+  for (let k = sizes.length - 1; k >= 0; k--) {
+    const size = sizes[k]!;
+    if (size === 1) continue;
+    const next = loops[0];
+    const axis = first + k;
+    const joins = next &&
+      forms.every(({ coefficients }) =>
+        (coefficients[axis] ?? 0) === (coefficients[next.axis] ?? 0) * next.size
+      );
+    if (joins) loops[0] = { axis: next.axis, size: size * next.size };
+    else loops.unshift({ axis, size });
+  }
+  return loops;
+}
+
+/** Vector instructions of evaluating the roots once, with the lanes along an axis (−1: along none). */
+function cost(roots: readonly Expr[], axis: number): number {
+  let sum = 0;
+  for (const e of reachable(roots)) {
+    if (e.kind === "load") sum += accessCost(e.at, axis) + (e.guards.length > 0 ? 0.5 : 0);
+    else if (e.kind === "gather") sum += 12;
+    else if (e.kind === "unary") sum += heavy.has(e.op) ? 20 : 1;
+    else if (e.kind === "binary") sum += e.op === "pow" ? 100 : 1;
+    else if (e.kind !== "constant") sum += 1;
+  }
+  return sum;
+}
+
+const heavy = new Set(["exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "tan"]);
+
+/** Neighbouring lanes in one access, the same value for all, or one access for each lane. */
+function accessCost(form: Affine, axis: number): number {
+  const step = form.coefficients[axis] ?? 0;
+  return step === 1 ? 1 : step === 0 ? 0.5 : 6;
+}
+
+/** Vectors along a loop; an incomplete one costs as much as three. */
+function vectors(size: number): number {
+  return Math.floor(size / 4) + (size % 4 ? 3 : 0);
+}
+
+/** Makes the schedule of a fold. */
+export function planFold(kernel: Fold): FoldPlan {
+  const { axes, stages, stores } = kernel;
+  const roots = [...stages, ...stores].map(({ value }) => value);
+  const forms = [...formsOf(roots), ...stores.map(({ at }) => at)];
+  const parallel = mergeAxes(axes, 0, forms);
+  const inner = [
+    ...stages.map((stage) => ({ roots: [stage.value], at: [], axes: stage.axes, stage })),
+    ...stores.map((store) => ({ roots: [store.value], at: [store.at], axes: store.axes, stage: undefined })),
+  ].map((part) => ({
+    ...part,
+    loops: mergeAxes(part.axes, axes.length, [...formsOf(part.roots), ...part.at]),
+  }));
+
+  const total = points(axes);
+  const costOfPart = (part: typeof inner[number], axis: number): number =>
+    cost(part.roots, axis) + part.at.reduce((sum, at) => sum + Math.max(1, accessCost(at, axis)), 0) + 1;
+  const columnWork = (lanes: Loop): number =>
+    inner.reduce(
+      (sum, part) => sum + points(part.axes) * vectors(lanes.size) * costOfPart(part, lanes.axis),
+      12,
+    ) * (total / lanes.size);
+  const ordered = inner.map((part) => {
+    // The lanes take the loop that is cheapest to walk; argMax and argMin need the order of the axes.
+    const keepsOrder = part.stage?.combine === "argMax" || part.stage?.combine === "argMin";
+    const candidates = keepsOrder ? part.loops.slice(-1) : part.loops;
+    const work = (loop: Loop): number =>
+      points(part.axes) * vectors(loop.size) / loop.size * costOfPart(part, loop.axis);
+    const best = [...candidates].reverse().sort((a, b) => work(a) - work(b))[0];
+    const loops = best ? [...part.loops.filter((loop) => loop !== best), best] : part.loops;
+    const steps = points(part.axes) === 0 ? 0 : best ? work(best) : costOfPart(part, -1);
+    return { loops, work: steps + (part.stage ? 25 : 2) };
+  });
+  const rowWork = (10 + ordered.reduce((sum, part) => sum + part.work, 0)) * total;
+
+  const best =
+    parallel.map((lanes) => ({ lanes, work: columnWork(lanes) })).sort((a, b) => a.work - b.work)[0];
+  const byColumns = best !== undefined && best.work <= rowWork;
+  const plans = inner.map((part, k): InnerPlan => {
+    if (!byColumns) return { loops: ordered[k]!.loops, unrolled: false };
+    const steps = points(part.axes);
+    const size = reachable(part.roots).size;
+    return { loops: part.loops, unrolled: steps <= 16 && steps * size <= 256 };
+  });
+  const lanes = byColumns ? best.lanes : undefined;
+  const stagePlans = plans.slice(0, stages.length);
+  const storePlans = plans.slice(stages.length);
+  // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
+  const width = !byColumns
+    ? 4
+    : stages.length === 1 && !stagePlans[0]!.unrolled && stores.every((s) => points(s.axes) === 1)
+    ? 4
+    : 1;
+  return {
+    outer: parallel.filter((loop) => loop !== lanes),
+    lanes,
+    stages: stagePlans,
+    stores: storePlans,
+    width,
+    ...chunking(total, lanes, byColumns ? best.work : rowWork),
+  };
+}
+
+function chunking(
+  total: number,
+  lanes: Loop | undefined,
+  work: number,
+): Pick<FoldPlan, "pointsPerChunk" | "blocks" | "blockSize" | "chunks"> {
+  const size = lanes?.size ?? 1;
+  const count = total / size;
+  if (total === 0) return { pointsPerChunk: 1, blocks: 1, blockSize: size, chunks: 0 };
+  const workOfPoint = work / count;
+  const pointsPerChunk = Math.max(1, Math.floor(chunkWork / workOfPoint));
+  // Blocks begin at cache lines.
+  const wanted = Math.ceil(size * chunkWork / workOfPoint / 16) * 16;
+  const blockSize = Math.min(size, Math.max(16, wanted));
+  const blocks = pointsPerChunk > 1 ? 1 : Math.ceil(size / blockSize);
+  return {
+    pointsPerChunk,
+    blocks,
+    blockSize: blocks === 1 ? size : blockSize,
+    chunks: Math.ceil(count / pointsPerChunk) * blocks,
+  };
+}
+
+/** The schedule for a reader. */
+export function describeFold(kernel: Fold): string {
+  const plan = planFold(kernel);
+  const loopText = ({ axis, size }: Loop): string => `axis ${axis} < ${size}`;
+  const innerText = (name: string, { loops, unrolled }: InnerPlan, alongLast: boolean): string => {
+    const texts = loops.map((loop, k) =>
+      loopText(loop) + (alongLast && k === loops.length - 1 ? " by 4 lanes" : "")
+    );
+    return `    ${name}: ${texts.join(", ") || "one step"}${
+      unrolled && loops.length > 0 ? " (unrolled)" : ""
+    }`;
+  };
+  const parts = [
+    ...kernel.stages.map(({ combine }, k) => [`${combine} -> stage ${k}`, plan.stages[k]!] as const),
+    ...kernel.stores.map(({ output }, k) => [`store to output ${output}`, plan.stores[k]!] as const),
+  ];
+  return [
+    `${plan.chunks} chunks of ${plan.pointsPerChunk} points` +
+    (plan.blocks > 1 ? `, ${plan.blocks} blocks of ${plan.blockSize} to a point` : ""),
+    `  for each point: ${plan.outer.map(loopText).join(", ") || "only one"}`,
+    ...(plan.lanes ? [`   for ${loopText(plan.lanes)} by ${plan.width} × 4 lanes`] : []),
+    ...parts.map(([name, inner]) => innerText(name, inner, plan.lanes === undefined)),
+  ].join("\n");
+}

@@ -1,0 +1,198 @@
+/**
+ * The accumulators of one reduction stage.
+ *
+ * @module
+ */
+import { emptyReduction } from "../compiler/interpret.ts";
+import type { Affine, Stage } from "../compiler/kernel.ts";
+import type { Local } from "./assembler.ts";
+import type { Emitter } from "./expression.ts";
+import { binary } from "./expression_operations.ts";
+
+interface Accumulator {
+  readonly value: Local;
+  /** For max and min of f32 the lanes that have met NaN, for argMax and argMin the index. */
+  readonly extra: Local;
+}
+
+const noIndex = 0x7fffffff;
+
+/** Accumulates a stage, in one or several accumulators of four lanes. */
+export class Reduction {
+  readonly #accumulators: Accumulator[];
+  readonly #isArg: boolean;
+  readonly #tracksNan: boolean;
+  readonly #larger: boolean;
+  readonly #position: Affine;
+
+  /** For `count` accumulators; `parallel` is the number of axes before those of the stage. */
+  constructor(readonly emitter: Emitter, readonly stage: Stage, parallel: number, count: number) {
+    const { combine, value } = stage;
+    this.#isArg = combine === "argMax" || combine === "argMin";
+    this.#larger = combine === "argMax" || combine === "max";
+    this.#tracksNan = (combine === "max" || combine === "min") && value.dtype === "f32";
+    const strides = stage.axes.map((_, k) => stage.axes.slice(k + 1).reduce((a, b) => a * b, 1));
+    this.#position = { offset: 0, coefficients: [...new Array<number>(parallel).fill(0), ...strides] };
+    const { f } = emitter;
+    this.#accumulators = Array.from(
+      { length: count },
+      () => ({ value: f.local("v128"), extra: f.local("v128") }),
+    );
+  }
+
+  /** The value that changes nothing. */
+  #identity(): void {
+    const { combine, value, dtype } = this.stage;
+    const same = this.#isArg ? (this.#larger ? "max" : "min") : combine;
+    const type = this.#isArg ? (value.dtype === "bool" ? "i32" : value.dtype) : dtype;
+    this.emitter.constant(type, emptyReduction(same, type));
+  }
+
+  /** Sets the accumulators to the value of an empty reduction. */
+  start(): void {
+    const { f } = this.emitter;
+    for (const { value, extra } of this.#accumulators) {
+      this.#identity();
+      f.set(value);
+      if (this.#isArg) f.i32x4(noIndex).set(extra);
+      else if (this.#tracksNan) f.i32x4(0).set(extra);
+    }
+  }
+
+  /** Takes the value at the present position into accumulator k; only lanes in `mask`, if given. */
+  step(k: number, mask: Local | undefined): void {
+    const { emitter, stage } = this;
+    const { f } = emitter;
+    const accumulator = this.#accumulators[k]!;
+    if (this.#isArg) return this.#argStep(accumulator, mask);
+    if (!mask && stage.combine === "sum" && stage.dtype === "f32") {
+      emitter.addTo(accumulator.value, stage.value);
+      f.set(accumulator.value);
+      return;
+    }
+    emitter.value(stage.value);
+    if (mask) {
+      this.#identity();
+      f.get(mask);
+      emitter.vector.select();
+    }
+    const x = f.keep();
+    f.get(accumulator.value).get(x);
+    this.#combine();
+    f.set(accumulator.value);
+    if (this.#tracksNan) {
+      f.get(accumulator.extra).get(x).get(x).op("f32x4.ne").op("v128.or").set(accumulator.extra);
+    }
+  }
+
+  /** [a, b] -> their combination (NaN aside, which max and min of f32 track). */
+  #combine(): void {
+    const { combine, dtype } = this.stage;
+    if (this.#tracksNan) this.emitter.f.op(this.#larger ? "f32x4.pmax" : "f32x4.pmin");
+    else {binary(
+        this.emitter.vector,
+        combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max",
+        dtype,
+      );}
+  }
+
+  #argStep(accumulator: Accumulator, mask: Local | undefined): void {
+    const { f, vector, scopes } = this.emitter;
+    this.emitter.value(this.stage.value);
+    if (this.stage.value.dtype === "bool") f.i32x4(1).op("v128.and");
+    const x = f.keep();
+    this.#better(x, accumulator.value);
+    if (mask) f.get(mask).op("v128.and");
+    const take = f.keep();
+    f.get(x).get(accumulator.value).get(take);
+    vector.select();
+    f.set(accumulator.value);
+    scopes.indices(this.#position);
+    f.get(accumulator.extra).get(take);
+    vector.select();
+    f.set(accumulator.extra);
+  }
+
+  /** Pushes the lanes where x comes before best: it is further out, or the first NaN. */
+  #better(x: Local, best: Local): void {
+    const { f } = this.emitter;
+    const type = this.stage.value.dtype;
+    if (type === "f32") {
+      f.get(best).get(best).op("f32x4.eq").get(x).get(best).op(this.#larger ? "f32x4.le" : "f32x4.ge");
+      f.op("v128.andnot");
+    } else {
+      f.get(x).get(best);
+      binary(this.emitter.vector, this.#larger ? "gt" : "lt", type === "bool" ? "i32" : type);
+    }
+  }
+
+  /** The result of each lane of accumulator k. */
+  lanes(k: number): Local {
+    const { f, vector } = this.emitter;
+    const { value, extra } = this.#accumulators[k]!;
+    if (this.#isArg) { // a lane that has met nothing but the identity has its first element as the extremum
+      f.i32x4(0).get(extra).get(extra).i32x4(noIndex).op("i32x4.eq");
+      vector.select();
+    } else if (this.#tracksNan) {
+      f.get(value).get(extra).op("v128.or"); // all ones are a NaN
+    } else {
+      return value;
+    }
+    return f.keep();
+  }
+
+  /** The result of all accumulators and lanes together, in every lane. */
+  across(): Local {
+    const { f, vector } = this.emitter;
+    if (this.#isArg) {
+      this.#argAcross();
+      return this.lanes(0);
+    }
+    for (let distance = this.#accumulators.length >> 1; distance > 0; distance >>= 1) {
+      for (let k = 0; k < distance; k++) {
+        this.#merge(this.#accumulators[k]!, this.#accumulators[k + distance]!);
+      }
+    }
+    const { value, extra } = this.#accumulators[0]!;
+    f.get(value);
+    vector.acrossLanes(() => this.#combine());
+    f.set(value);
+    if (this.#tracksNan) {
+      f.get(extra);
+      vector.acrossLanes(() => f.op("v128.or"));
+      f.set(extra);
+    }
+    return this.lanes(0);
+  }
+
+  #merge(a: Accumulator, b: Accumulator): void {
+    const { f } = this.emitter;
+    f.get(a.value).get(b.value);
+    this.#combine();
+    f.set(a.value);
+    if (this.#tracksNan) f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
+  }
+
+  #argAcross(): void {
+    const { f, vector } = this.emitter;
+    const { value, extra } = this.#accumulators[0]!;
+    const isFloat = this.stage.value.dtype === "f32";
+    for (const order of [[2, 3, 0, 1], [1, 0, 3, 2]] as [number, number, number, number][]) {
+      const x = f.get(value).get(value).shuffle(...order).keep();
+      const index = f.get(extra).get(extra).shuffle(...order).keep();
+      this.#better(x, value);
+      // Equal, or both NaN: the smaller index.
+      f.get(x).get(value).op(isFloat ? "f32x4.eq" : "i32x4.eq");
+      if (isFloat) {
+        f.get(x).get(x).op("f32x4.ne").get(value).get(value).op("f32x4.ne").op("v128.and").op("v128.or");
+      }
+      f.get(index).get(extra).op("i32x4.lt_s").op("v128.and").op("v128.or");
+      const take = f.keep();
+      f.get(x).get(value).get(take);
+      vector.select();
+      f.get(index).get(extra).get(take);
+      vector.select();
+      f.set(extra).set(value);
+    }
+  }
+}
