@@ -164,7 +164,14 @@ function evaluate(
   inputs: readonly TensorData[],
   results: readonly number[],
 ): number {
+  // Shared parts are evaluated once: the DAG of a random number would take exponential time as a tree.
+  const values = new Map<Expr, number>();
   const go = (e: Expr): number => {
+    let value = values.get(e);
+    if (value === undefined) values.set(e, value = compute(e));
+    return value;
+  };
+  const compute = (e: Expr): number => {
     switch (e.kind) {
       case "constant":
         return storedValue(e.value, e.dtype);
