@@ -7,7 +7,29 @@
 export type { TensorLike } from "./common.ts";
 export * from "./create.ts";
 export * from "./elementwise.ts";
-export * from "./movement.ts";
+export {
+  broadcastTo,
+  concat,
+  expandDims,
+  flip,
+  moveAxis,
+  pad,
+  repeat,
+  reshape,
+  roll,
+  slice,
+  type SliceOptions,
+  split,
+  squeeze,
+  stack,
+  swapAxes,
+  tile,
+  transpose,
+  tril,
+  triu,
+  type WindowOptions,
+  windows,
+} from "./movement.ts";
 export * from "./reduce.ts";
 export * as random from "./random.ts";
 export { conv2d, convTranspose2d } from "./conv.ts";

@@ -72,7 +72,9 @@ function centralDifference(
       data
     );
   const [up, down] = [moved(step), moved(-step)];
-  return up.map((values, k) => values.map((value, i) => (value - down[k]![i]!) / (2 * step)));
+  // Equal infinities (the maximum of nothing) do not change.
+  const slope = (a: number, b: number): number => a === b ? 0 : (a - b) / (2 * step);
+  return up.map((values, k) => values.map((value, i) => slope(value, down[k]![i]!)));
 }
 
 /** A direction for every f32 input; zeros for the others. */
