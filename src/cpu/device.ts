@@ -17,7 +17,7 @@ import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler
 import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
 import { type Region, SharedHeap } from "./memory.ts";
 import { Pool } from "./pool.ts";
-import { aligned, type Features, type GeneratedKernel, program as words, record, task } from "./protocol.ts";
+import { aligned, type Features, type GeneratedKernel, record, task } from "./protocol.ts";
 
 /** Turns a kernel into WebAssembly. */
 export type Generate = (kernel: Kernel, features: Features) => GeneratedKernel;
