@@ -32,13 +32,16 @@ export {
 } from "./movement.ts";
 export * from "./reduce.ts";
 export * as random from "./random.ts";
+export * from "./attention.ts";
 export { conv2d, convTranspose2d } from "./conv.ts";
 export type { Pair } from "./conv_geometry.ts";
 export { cumsum } from "./cumulative.ts";
 export { einsum } from "./einsum.ts";
 export { oneHot, take, takeAlongAxis } from "./indexing.ts";
+export * from "./losses.ts";
 export * from "./matmul.ts";
 export * from "./nn.ts";
+export * from "./normalize.ts";
 export * from "./pool.ts";
 export * from "./resize.ts";
 export { scatter } from "./scatter.ts";
