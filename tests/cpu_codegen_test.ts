@@ -14,15 +14,11 @@ import {
   type Store,
   type UnaryOp,
 } from "../src/compiler/kernel.ts";
-import { generateFold } from "../src/cpu/fold.ts";
+import { erf } from "../src/special_functions.ts";
+import { generate } from "../src/cpu/codegen.ts";
 import type { RunKernel } from "../src/cpu/protocol.ts";
 
 const memory = new WebAssembly.Memory({ initial: 256, maximum: 65536, shared: true });
-
-function generate(kernel: Kernel, features: { relaxedSimd: boolean }) {
-  if (kernel.kind !== "fold") throw new Error("no");
-  return generateFold(kernel, features);
-}
 
 /** Runs a kernel in WebAssembly, chunk ranges in reverse order, on copies of the arrays. */
 function execute(
@@ -36,7 +32,9 @@ function execute(
   let top = 4096;
   const addresses = [...inputs, ...outputs].map((array) => {
     const at = top;
-    new (arrayType("u32"))(memory.buffer, at, array.length).set(new Uint32Array(array.buffer, array.byteOffset, array.length));
+    new (arrayType("u32"))(memory.buffer, at, array.length).set(
+      new Uint32Array(array.buffer, array.byteOffset, array.length),
+    );
     top += (array.length * 4 + 63) & ~63;
     return at;
   });
@@ -75,19 +73,29 @@ function fill(dtype: DType, length: number, seed: number): TensorData {
 function assertClose(actual: TensorData, expected: TensorData, tolerance: number, what: string): void {
   for (let k = 0; k < expected.length; k++) {
     const [a, e] = [actual[k]!, expected[k]!];
-    const close = Number.isNaN(e) ? Number.isNaN(a) : a === e || Math.abs(a - e) <= tolerance * Math.max(1, Math.abs(e));
+    const close = Number.isNaN(e)
+      ? Number.isNaN(a)
+      : a === e || Math.abs(a - e) <= tolerance * Math.max(1, Math.abs(e));
     assert(close, `${what}: element ${k} is ${a} instead of ${e}`);
   }
 }
 
-function check(kernel: Kernel, inputs: readonly TensorData[], lengths: readonly number[], tolerance = 2e-6): void {
-  const make = (): TensorData[] => lengths.map((length, k) => new (arrayType(kernel.outputs[k]!))(length).fill(77));
+function check(
+  kernel: Kernel,
+  inputs: readonly TensorData[],
+  lengths: readonly number[],
+  tolerance = 2e-6,
+): void {
+  const make = (): TensorData[] =>
+    lengths.map((length, k) => new (arrayType(kernel.outputs[k]!))(length).fill(77));
   const expected = make();
   interpretKernel(kernel, inputs, expected);
   for (const relaxedSimd of [true, false]) {
     const actual = make();
     execute(kernel, inputs, actual, relaxedSimd);
-    expected.forEach((e, k) => assertClose(actual[k]!, e, tolerance, `${kernel.label} (relaxed ${relaxedSimd}) output ${k}`));
+    expected.forEach((e, k) =>
+      assertClose(actual[k]!, e, tolerance, `${kernel.label} (relaxed ${relaxedSimd}) output ${k}`)
+    );
   }
 }
 
@@ -120,14 +128,608 @@ function fold(
   stages: Stage[],
   stores: Store[],
 ): Fold {
-  return { kind: "fold", label, axes, inputs, outputs: stores.map(({ value }) => value.dtype), stages, stores };
+  return {
+    kind: "fold",
+    label,
+    axes,
+    inputs,
+    outputs: stores.map(({ value }) => value.dtype),
+    stages,
+    stores,
+  };
+}
+
+const special: Record<DType, number[]> = {
+  f32: [
+    0,
+    -0,
+    1,
+    -1,
+    0.5,
+    -0.5,
+    1.5,
+    2.5,
+    -2.5,
+    3.7,
+    1e-3,
+    -1e-3,
+    88,
+    -88,
+    1e30,
+    1e-30,
+    -1e9,
+    Infinity,
+    -Infinity,
+    NaN,
+  ],
+  i32: [0, 1, -1, 2, 3, -3, 5, 7, -7, 31, 33, 100, 2147483647, -2147483648],
+  u32: [0, 1, 2, 3, 5, 7, 31, 33, 100, 2147483647, 2147483648, 4294967295],
+  bool: [0, 1],
+};
+
+/** All pairs of special values. */
+function pairs(dtype: DType): [TensorData, TensorData] {
+  const values = special[dtype];
+  const type = arrayType(dtype);
+  return [
+    new type(values.flatMap((a) => values.map(() => a))),
+    new type(values.flatMap(() => values)),
+  ];
+}
+
+/** A map of one expression over n elements. */
+function map(label: string, n: number, inputs: DType[], value: Expr): Fold {
+  return fold(label, [n], inputs, [], [{ output: 0, at: affine(0, 1), axes: [], value }]);
 }
 
 Deno.test("map over odd sizes", () => {
   for (const n of [0, 1, 2, 3, 4, 5, 7, 8, 13, 64, 1009, 70001]) {
     const x = load(0, affine(0, 1));
     const value = bin("add", bin("mul", x, load(1, affine(0, 1))), constant(0.5));
-    const kernel = fold(`map ${n}`, [n], ["f32", "f32"], [], [{ output: 0, at: affine(0, 1), axes: [], value }]);
-    check(kernel, [fill("f32", n, 1), fill("f32", n, 2)], [n]);
+    check(map(`map ${n}`, n, ["f32", "f32"], value), [fill("f32", n, 1), fill("f32", n, 2)], [n]);
+  }
+});
+
+const unaryOps: Partial<Record<DType, UnaryOp[]>> = {
+  f32: [
+    ...[
+      "neg",
+      "abs",
+      "sign",
+      "exp",
+      "expm1",
+      "log",
+      "log1p",
+      "sqrt",
+      "rsqrt",
+      "sin",
+      "cos",
+      "tan",
+      "tanh",
+      "erf",
+    ],
+    ...["floor", "ceil", "round", "isNan", "isFinite"],
+  ] as UnaryOp[],
+  i32: ["neg", "abs", "sign", "not", "isNan", "isFinite"],
+  u32: ["neg", "sign", "not"],
+  bool: ["not", "isNan", "isFinite"],
+};
+
+Deno.test("every unary operation on special values", () => {
+  for (const [dtype, ops] of Object.entries(unaryOps) as [DType, UnaryOp[]][]) {
+    for (const op of ops) {
+      // Angles beyond 4e8 are not reduced exactly (src/cpu/math.ts).
+      const inRange = ["sin", "cos", "tan"].includes(op)
+        ? special.f32.filter((x) => Math.abs(x) < 4e8 || !Number.isFinite(x))
+        : special[dtype];
+      const x = new (arrayType(dtype))([...inRange, ...fill(dtype, 33, 5)]);
+      const type = op === "isNan" || op === "isFinite" ? "bool" : dtype;
+      const kernel = map(`${op} ${dtype}`, x.length, [dtype], un(op, load(0, affine(0, 1), dtype), type));
+      check(kernel, [x], [x.length], 1e-6);
+    }
+  }
+});
+
+const arithmetic: BinaryOp[] = ["add", "sub", "mul", "div", "mod", "pow", "max", "min"];
+const bitwise: BinaryOp[] = ["and", "or", "xor", "shl", "shr"];
+
+Deno.test("every binary operation on pairs of special values", () => {
+  for (const dtype of ["f32", "i32", "u32", "bool"] as const) {
+    const [a, b] = pairs(dtype);
+    const small = b.map((x) => x > 40 || x < -40 ? x % 17 : x);
+    for (const op of [...arithmetic, ...comparisons as BinaryOp[], ...(dtype === "f32" ? [] : bitwise)]) {
+      const second = op === "pow" && dtype !== "f32" ? small : b;
+      const value = bin(op, load(0, affine(0, 1), dtype), load(1, affine(0, 1), dtype));
+      check(map(`${op} ${dtype}`, a.length, [dtype, dtype], value), [a, second], [a.length], 1e-6);
+    }
+  }
+});
+
+Deno.test("operations with constants that have a shorter form", () => {
+  const x = new Float32Array(special.f32);
+  for (const op of ["pow", "max", "min", "sub", "mul"] as const) {
+    for (const c of [0, 1, 2, 3, -1, 0.5, NaN, -Infinity]) {
+      for (
+        const value of [
+          bin(op, load(0, affine(0, 1)), constant(c)),
+          bin(op, constant(c), load(0, affine(0, 1))),
+        ]
+      ) {
+        check(map(`${op} ${c}`, x.length, ["f32"], value), [x], [x.length], 1e-6);
+      }
+    }
+  }
+});
+
+Deno.test("casts, bitcasts and select", () => {
+  const floats = [0, -0, 0.9, -0.9, 1.5, -2.7, 3e9, 5e9, -3e9, 1e20, Infinity, -Infinity, NaN, 2147483520];
+  for (const from of ["f32", "i32", "u32", "bool"] as const) {
+    const x = new (arrayType(from))(from === "f32" ? floats : special[from]);
+    for (const to of ["f32", "i32", "u32", "bool"] as const) {
+      const loaded = load(0, affine(0, 1), from);
+      check(map(`cast ${from} ${to}`, x.length, [from], { kind: "cast", dtype: to, x: loaded }), [x], [
+        x.length,
+      ], 0);
+      if (from !== "bool" && to !== "bool") {
+        check(map(`bits ${from} ${to}`, x.length, [from], { kind: "bitcast", dtype: to, x: loaded }), [x], [
+          x.length,
+        ], 0);
+      }
+    }
+    const value: Expr = {
+      kind: "select",
+      dtype: from,
+      condition: load(1, affine(0, 1), "bool"),
+      a: load(0, affine(0, 1), from),
+      b: constant(1, from),
+    };
+    check(
+      map(`select ${from}`, x.length, [from, "bool"], value),
+      [x, fill("bool", x.length, 3)],
+      [x.length],
+      0,
+    );
+  }
+});
+
+/** The distance of an f32 from a float64 in units of the last place of the latter. */
+function ulps(actual: number, exact: number): number {
+  const exponent = Math.max(-126, Math.floor(Math.log2(Math.abs(exact) || 2 ** -126)));
+  return Math.abs(actual - exact) / 2 ** (exponent - 23);
+}
+
+Deno.test("elementary functions keep the errors that their comments state", () => {
+  const n = 20000;
+  const spread = (low: number, high: number): Float32Array =>
+    Float32Array.from({ length: n }, (_, k) => low + (high - low) * (k + 0.37) / n);
+  const scales = (low: number, high: number): Float32Array =>
+    Float32Array.from({ length: n }, (_, k) => (k % 2 ? -1 : 1) * 2 ** (low + (high - low) * (k + 0.37) / n));
+  const cases: [UnaryOp, (x: number) => number, number, Float32Array[]][] = [
+    ["exp", Math.exp, 1.5, [spread(-87, 88.7), scales(-30, 6)]],
+    ["expm1", Math.expm1, 2.5, [spread(-20, 88.7), scales(-100, 6)]],
+    ["log", Math.log, 1.5, [spread(1e-3, 100), scales(-149, 127).map(Math.abs), spread(0.9, 1.1)]],
+    ["log1p", Math.log1p, 2.5, [spread(-0.999, 50), scales(-60, -1)]],
+    ["tanh", Math.tanh, 3, [spread(-10, 10), scales(-60, 4)]],
+    ["erf", erf, 4, [spread(-5, 5), scales(-60, 2)]],
+    ["sin", Math.sin, 1.5, [spread(-10, 10), spread(-1e5, 1e5), scales(-40, 27)]],
+    ["cos", Math.cos, 1.5, [spread(-10, 10), spread(-1e5, 1e5), scales(-40, 27)]],
+    ["tan", Math.tan, 4, [spread(-10, 10), spread(-1e5, 1e5), scales(-40, 27)]],
+  ];
+  for (const [op, exact, bound, ranges] of cases) {
+    for (const x of ranges) {
+      for (const relaxedSimd of [true, false]) {
+        const y = new Float32Array(x.length);
+        execute(map(op, x.length, ["f32"], un(op, load(0, affine(0, 1)))), [x], [y], relaxedSimd);
+        x.forEach((value, k) => {
+          const error = ulps(y[k]!, exact(value));
+          assert(error <= bound, `${op}(${value}) is ${y[k]}, ${error} ulp from ${exact(value)}`);
+        });
+      }
+    }
+  }
+  const a = spread(0.001, 30);
+  const b = a.map((_, k) => Math.sin(k) * 20);
+  const y = new Float32Array(n);
+  execute(map("pow", n, ["f32", "f32"], bin("pow", load(0, affine(0, 1)), load(1, affine(0, 1)))), [a, b], [
+    y,
+  ]);
+  a.forEach((base, k) => {
+    const exact = base ** b[k]!;
+    if (exact > 1e-37 && exact < 3e38) {
+      assert(ulps(y[k]!, exact) <= 1, `${base} ** ${b[k]} is ${y[k]}, not ${exact}`);
+    }
+  });
+});
+
+Deno.test("strided, reversed, transposed and broadcast loads and stores", () => {
+  for (const [rows, columns] of [[1, 1], [3, 5], [8, 8], [7, 16], [33, 12], [64, 3]] as const) {
+    const x = fill("f32", rows * columns * 2 + 4, 4);
+    const out = rows * columns;
+    const forms: [string, Affine, Affine][] = [
+      ["copy", affine(0, columns, 1), affine(0, columns, 1)],
+      ["strided", affine(1, 2 * columns, 2), affine(0, columns, 1)],
+      ["reversed", affine(columns - 1, columns, -1), affine(0, columns, 1)],
+      ["all reversed", affine(out - 1, -columns, -1), affine(0, columns, 1)],
+      ["transposed", affine(0, columns, 1), affine(0, 1, rows)],
+      ["transposed load", affine(0, 1, rows), affine(0, columns, 1)],
+      ["row", affine(2, 0, 1), affine(0, columns, 1)],
+      ["column", affine(1, 1, 0), affine(0, columns, 1)],
+      ["reversed store", affine(0, columns, 1), affine(out - 1, -columns, -1)],
+    ];
+    for (const [name, from, at] of forms) {
+      const value = bin("add", load(0, from), constant(1));
+      check(
+        fold(`${name} ${rows}x${columns}`, [rows, columns], ["f32"], [], [{
+          output: 0,
+          at,
+          axes: [],
+          value,
+        }]),
+        [x],
+        [out],
+      );
+    }
+  }
+});
+
+Deno.test("guards on either axis, pads, concatenations and shifts", () => {
+  for (const [rows, columns] of [[2, 2], [5, 7], [6, 12], [3, 40], [4, 33]] as const) {
+    const x = fill("f32", rows * columns, 6);
+    for (const [dy, dx] of [[0, 0], [1, 0], [0, 1], [-1, 2], [3, -3], [0, 50], [2, 5]] as const) {
+      const guards = [{ form: affine(-dy, 1, 0), size: rows }, { form: affine(-dx, 0, 1), size: columns }];
+      const shifted = load(0, affine(-dy * columns - dx, columns, 1), "f32", guards, 0.25);
+      const inside: Expr = { kind: "inside", dtype: "bool", guards };
+      const position: Expr = { kind: "index", dtype: "i32", form: affine(dx, 3, -2) };
+      const shape = [rows + 3, columns + 5];
+      const store = (value: Expr, output = 0): Store => ({
+        output,
+        at: affine(0, columns + 5, 1),
+        axes: [],
+        value,
+      });
+      const kernel = fold(`shift ${rows}x${columns} ${dy},${dx}`, shape, ["f32"], [], [
+        store(bin("mul", shifted, constant(2))),
+        store(inside, 1),
+        store(position, 2),
+      ]);
+      check(kernel, [x], [points(shape), points(shape), points(shape)]);
+    }
+    // Reversed and strided under guards, and a join of two parts.
+    const reversed = load(0, affine(columns + 1, columns, -1), "f32", [{
+      form: affine(columns + 1, 0, -1),
+      size: columns,
+    }]);
+    const strided = load(0, affine(-2, columns, 2), "f32", [{ form: affine(-2, 0, 2), size: columns }], -1);
+    const joined = bin(
+      "add",
+      load(0, affine(0, columns, 1), "f32", [{ form: affine(0, 0, 1), size: columns }]),
+      load(1, affine(-columns, columns, 1), "f32", [{ form: affine(-columns, 0, 1), size: columns }]),
+    );
+    for (const value of [reversed, strided, joined]) {
+      const shape = [rows, 2 * columns];
+      const store: Store = { output: 0, at: affine(0, 2 * columns, 1), axes: [], value };
+      check(fold(`guards ${rows}x${columns}`, shape, ["f32", "f32"], [], [store]), [
+        x,
+        fill("f32", x.length, 7),
+      ], [points(shape)]);
+    }
+  }
+});
+
+Deno.test("gathers: rows, elements, indices out of range, bools", () => {
+  for (const [count, width] of [[1, 1], [5, 4], [9, 7], [64, 3]] as const) {
+    const table = fill("f32", 6 * width, 8);
+    const indices = new Int32Array(Array.from({ length: count }, (_, k) => (k * 5) % 9 - 2));
+    const gather = (dtype: DType, guards: Guard[]): Expr => ({
+      kind: "gather",
+      dtype,
+      input: 0,
+      at: affine(0, 0, 1),
+      index: load(1, affine(0, 1, 0), "i32"),
+      stride: width,
+      size: 6,
+      guards,
+      fill: 1,
+    });
+    for (const guards of [[], [{ form: affine(-1, 1, 0), size: 3 }], [{ form: affine(-1, 0, 1), size: 5 }]]) {
+      for (const dtype of ["f32", "bool"] as const) {
+        for (const at of [affine(0, width, 1), affine(0, 1, count)]) {
+          const store: Store = { output: 0, at, axes: [], value: gather(dtype, guards) };
+          const data = dtype === "f32" ? table : fill("bool", 6 * width, 2);
+          check(
+            fold(`gather ${count}x${width}`, [count, width], [dtype, "i32"], [], [store]),
+            [data, indices],
+            [count * width],
+            0,
+          );
+        }
+      }
+    }
+    const element: Expr = {
+      ...gather("f32", []),
+      kind: "gather",
+      at: affine(0),
+      index: load(1, affine(0, 1), "i32"),
+      stride: width,
+    } as Expr;
+    check(map("elements", count, ["f32", "i32"], element), [table, indices], [count], 0);
+  }
+});
+
+Deno.test("every reduction, along rows, columns and both, of every dtype", () => {
+  const combines = ["sum", "product", "max", "min", "argMax", "argMin"] as const;
+  const shapes = [[1, 1], [3, 5], [5, 3], [4, 16], [17, 33], [40, 64], [2, 130], [130, 2], [0, 3], [
+    3,
+    0,
+  ]] as const;
+  for (const combine of combines) {
+    for (const dtype of ["f32", "i32", "u32", "bool"] as const) {
+      for (const [rows, columns] of shapes) {
+        const x = fill(dtype, rows * columns, rows + columns);
+        if (dtype === "f32" && combine === "product") x.set(x.map((v) => 1 + v / 30));
+        if (dtype === "f32" && x.length > 20 && combine !== "sum" && combine !== "product") {
+          x.set([NaN, -Infinity, NaN, 3], 9);
+        }
+        const result = combine.startsWith("arg") ? "i32" : dtype;
+        const reduced: Expr = { kind: "reduced", dtype: result, stage: 0 };
+        const run = (name: string, outer: number[], inner: number[], form: Affine): void => {
+          const value = load(0, form, dtype);
+          const at = affine(0, ...outer.map((_, k) => points(outer.slice(k + 1))));
+          const kernel = fold(`${combine} ${dtype} ${name} of ${rows}x${columns}`, outer, [dtype], [
+            { combine, axes: inner, dtype: result, value },
+          ], [{ output: 0, at, axes: [], value: reduced }]);
+          check(kernel, [x], [points(outer)], combine === "sum" || combine === "product" ? 1e-5 : 0);
+        };
+        run("rows", [rows], [columns], affine(0, columns, 1));
+        run("columns", [columns], [rows], affine(0, 1, columns));
+        run("everything", [], [rows, columns], affine(0, columns, 1));
+        run("everything transposed", [], [columns, rows], affine(0, 1, columns));
+      }
+    }
+  }
+});
+
+Deno.test("arg-extrema of equal values and of infinities take the first", () => {
+  for (
+    const values of [[2, 5, 5, 1, 5, 5, 1, 1, 1], [-Infinity, -Infinity, -Infinity, -Infinity, -Infinity], [
+      Infinity,
+      Infinity,
+    ], [1, NaN, 3, NaN, 7, NaN]]
+  ) {
+    for (const combine of ["argMax", "argMin"] as const) {
+      const n = values.length;
+      const x = new Float32Array([...values, ...values.toReversed(), ...values]);
+      const reduced: Expr = { kind: "reduced", dtype: "i32", stage: 0 };
+      const kernel = fold(`${combine} of ${values}`, [3], ["f32"], [
+        { combine, axes: [n], dtype: "i32", value: load(0, affine(0, n, 1)) },
+      ], [{ output: 0, at: affine(0, 1), axes: [], value: reduced }]);
+      check(kernel, [x], [3], 0);
+    }
+  }
+});
+
+/** Softmax and layer norm with gain and bias, over axis `inner` of a [points, steps] view. */
+function rowKernels(count: number, steps: number, form: Affine): Fold[] {
+  const x = load(0, form);
+  const reduced = (stage: number): Expr => ({ kind: "reduced", dtype: "f32", stage });
+  const shifted = un("exp", bin("sub", x, reduced(0)));
+  const at = form;
+  const softmax = fold(`softmax ${count}x${steps}`, [count], ["f32", "f32"], [
+    { combine: "max", axes: [steps], dtype: "f32", value: x },
+    { combine: "sum", axes: [steps], dtype: "f32", value: shifted },
+  ], [{ output: 0, at, axes: [steps], value: bin("div", shifted, reduced(1)) }]);
+  const mean = bin("mul", reduced(0), constant(1 / steps));
+  const centred = bin("sub", x, mean);
+  const scale = un("rsqrt", bin("add", bin("mul", reduced(1), constant(1 / steps)), constant(1e-5)));
+  const norm = fold(`layer norm ${count}x${steps}`, [count], ["f32", "f32"], [
+    { combine: "sum", axes: [steps], dtype: "f32", value: x },
+    { combine: "sum", axes: [steps], dtype: "f32", value: bin("mul", centred, centred) },
+  ], [
+    {
+      output: 0,
+      at,
+      axes: [steps],
+      value: bin(
+        "add",
+        bin("mul", bin("mul", centred, scale), load(1, affine(0, 0, 1))),
+        load(1, affine(steps, 0, 1)),
+      ),
+    },
+    { output: 1, at: affine(0, 1), axes: [], value: mean },
+  ]);
+  return [softmax, norm];
+}
+
+Deno.test("row kernels with several stages, contiguous and strided", () => {
+  for (const [count, steps] of [[1, 1], [3, 7], [5, 64], [37, 12], [200, 19], [64, 256]] as const) {
+    for (const form of [affine(0, steps, 1), affine(0, 1, count)]) {
+      for (const kernel of rowKernels(count, steps, form)) {
+        const lengths = kernel.stores.map((_, k) => k === 0 ? count * steps : count);
+        check(kernel, [fill("f32", count * steps, 9), fill("f32", 2 * steps, 10)], lengths, 2e-5);
+      }
+    }
+  }
+});
+
+Deno.test("depthwise convolution, padded, strided and dilated", () => {
+  for (
+    const [size, stride, dilation] of [[1, 1, 1], [4, 1, 1], [5, 1, 1], [9, 2, 1], [16, 1, 1], [19, 1, 2], [
+      34,
+      1,
+      1,
+    ], [34, 2, 1]] as const
+  ) {
+    const [n, c] = [2, 3];
+    const out = Math.floor((size + 2 * dilation - 2 * dilation - 1) / stride) + 1;
+    const at = affine(
+      -dilation * (size + 1),
+      c * size * size,
+      size * size,
+      stride * size,
+      stride,
+      dilation * size,
+      dilation,
+    );
+    const guards = [
+      { form: affine(-dilation, 0, 0, stride, 0, dilation, 0), size },
+      { form: affine(-dilation, 0, 0, 0, stride, 0, dilation), size },
+    ];
+    const value = bin("mul", load(0, at, "f32", guards), load(1, affine(0, 0, 9, 0, 0, 3, 1)));
+    const kernel = fold(`depthwise ${size} stride ${stride} dilation ${dilation}`, [n, c, out, out], [
+      "f32",
+      "f32",
+      "f32",
+    ], [
+      { combine: "sum", axes: [3, 3], dtype: "f32", value },
+    ], [{
+      output: 0,
+      at: affine(0, c * out * out, out * out, out, 1),
+      axes: [],
+      value: bin("add", { kind: "reduced", dtype: "f32", stage: 0 }, load(2, affine(0, 0, 1, 0, 0))),
+    }]);
+    check(kernel, [fill("f32", n * c * size * size, 11), fill("f32", c * 9, 12), fill("f32", c, 13)], [
+      n * c * out * out,
+    ], 1e-5);
+  }
+});
+
+Deno.test("random expressions over random shapes and forms", () => {
+  let state = 12345;
+  const random = (n: number): number => {
+    state = Math.imul(state, 1103515245) + 12345 >>> 0;
+    return Math.floor((state >>> 8) / 2 ** 24 * n);
+  };
+  for (let round = 0; round < 120; round++) {
+    const shape = Array.from({ length: 1 + random(3) }, () => 1 + random(round % 3 === 0 ? 20 : 6));
+    const strides = shape.map((_, k) => points(shape.slice(k + 1)));
+    const length = points(shape);
+    const pool: Expr[] = [constant(1.5)];
+    const bools: Expr[] = [];
+    const form = (): Affine => {
+      // Any affine form whose values stay within the input of 20000 elements.
+      const coefficients = shape.map((_, k) => [strides[k]!, 0, 1, 2, -1][random(5)]!);
+      let [low, high] = [0, 0];
+      coefficients.forEach((c, k) => c < 0 ? low += c * (shape[k]! - 1) : high += c * (shape[k]! - 1));
+      return { offset: -low + random(Math.max(1, 19999 - high + low)), coefficients };
+    };
+    for (let k = 0; k < 14; k++) {
+      const pick = (): Expr => pool[Math.max(0, pool.length - 1 - random(5))]!;
+      const kind = random(8);
+      if (kind < 2) {
+        const guards = random(2)
+          ? [{
+            form: affine(random(4) - 2, ...shape.map((_, k) => k === random(shape.length) ? 1 : 0)),
+            size: 1 + random(9),
+          }]
+          : [];
+        pool.push(load(random(2), form(), "f32", guards, random(3)));
+      } else if (kind === 2) {
+        pool.push(
+          un((["tanh", "neg", "abs", "exp", "floor", "sin"] as const)[random(6)]!, un("tanh", pick())),
+        );
+      } else if (kind === 3) bools.push(bin((["lt", "ge", "eq"] as const)[random(3)]!, pick(), pick()));
+      else if (kind === 4 && bools.length) {
+        pool.push({
+          kind: "select",
+          dtype: "f32",
+          condition: bools[random(bools.length)]!,
+          a: pick(),
+          b: pick(),
+        });
+      } else if (kind === 5) {
+        const index: Expr = { kind: "cast", dtype: "i32", x: bin("mul", pick(), constant(3)) };
+        pool.push({
+          kind: "gather",
+          dtype: "f32",
+          input: 0,
+          at: form(),
+          index,
+          stride: 0,
+          size: 2 + random(9),
+          guards: [],
+          fill: 2,
+        });
+      } else pool.push(bin((["add", "sub", "mul", "max", "min"] as const)[random(5)]!, pick(), pick()));
+    }
+    const at = { offset: 0, coefficients: strides };
+    const bounded = (e: Expr): Expr => un("tanh", bin("mul", e, constant(0.01)));
+    const kernel = fold(`random ${round}`, shape, ["f32", "f32"], [], [
+      { output: 0, at, axes: [], value: bounded(pool.at(-1)!) },
+      { output: 1, at, axes: [], value: bounded(pool.at(-2)!) },
+    ]);
+    // Comparisons of values that differ by a rounding may go either way: allow few such elements.
+    const inputs = [fill("f32", 20000, round), fill("f32", 20000, round + 1)];
+    const [expected, actual] = [0, 1].map(() => [new Float32Array(length), new Float32Array(length)]) as [
+      Float32Array[],
+      Float32Array[],
+    ];
+    interpretKernel(kernel, inputs, expected);
+    execute(kernel, inputs, actual, round % 2 === 0);
+    const wrong = expected.flatMap((e, k) =>
+      [...e].filter((v, i) => !(Math.abs(v - actual[k]![i]!) <= 1e-4))
+    );
+    assert(
+      wrong.length <= 0.02 * length,
+      `random ${round} over ${shape}: ${wrong.length} of ${length} elements differ`,
+    );
+  }
+});
+
+Deno.test("running sums, sorts and scatters", () => {
+  for (
+    const [outer, size, innerSize] of [[1, 1, 1], [3, 7, 1], [2, 5, 6], [2, 9, 8], [1, 1000, 1], [4, 0, 3], [
+      3,
+      4,
+      0,
+    ]] as const
+  ) {
+    for (const dtype of ["f32", "i32"] as const) {
+      const length = outer * size * innerSize;
+      const kernel: Kernel = {
+        kind: "cumulative",
+        label: "cumulative",
+        inputs: [dtype],
+        outputs: [dtype],
+        outer,
+        size,
+        innerSize,
+      };
+      check(kernel, [fill(dtype, length, 14)], [length], 1e-6);
+      for (const mode of ["set", "add"] as const) {
+        const count = size + 3;
+        const scatter: Kernel = {
+          kind: "scatter",
+          label: `scatter ${mode}`,
+          inputs: [dtype, "i32", dtype],
+          outputs: [dtype],
+          outer,
+          size,
+          count,
+          innerSize,
+          mode,
+        };
+        const indices = new Int32Array(outer * count * innerSize).map((_, k) => (k * 7) % (size + 3) - 1);
+        check(scatter, [fill(dtype, length, 15), indices, fill(dtype, indices.length, 16)], [length], 1e-6);
+      }
+    }
+  }
+  for (const [rows, size] of [[1, 1], [3, 2], [5, 7], [2, 64], [2, 1001], [4, 0]] as const) {
+    for (const dtype of ["f32", "i32", "u32"] as const) {
+      for (const descending of [false, true]) {
+        const keys = fill(dtype, rows * size, 17).map((x) => Math.round(x)); // many equal keys
+        if (dtype === "f32" && size > 60) keys.set([NaN, -0, 0, -Infinity, Infinity, NaN, -0], 20);
+        if (dtype === "u32" && size > 60) keys.set([4294967295, 2147483648], 20);
+        const kernel: Kernel = {
+          kind: "sort",
+          label: `sort ${dtype} ${rows}x${size} ${descending}`,
+          inputs: [dtype],
+          outputs: ["i32"],
+          rows,
+          size,
+          descending,
+        };
+        check(kernel, [keys], [rows * size], 0);
+      }
+    }
   }
 });

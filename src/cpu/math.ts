@@ -272,7 +272,7 @@ export function cos(v: Vector, x: Local): void {
   sineOfQuadrant(v, x, 1);
 }
 
-/** tan x = s/c, or −c/s in odd quadrants; error below 3 ulp for |x| < 4e8. */
+/** tan x = s/c, or −c/s in odd quadrants; error below 4 ulp for |x| < 4e8. */
 export function tan(v: Vector, x: Local): void {
   const { f } = v;
   const { n, r } = reduceAngle(v, x);
