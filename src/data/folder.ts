@@ -21,6 +21,8 @@ export interface FolderOptions {
    * filled, for evaluation.
    */
   readonly split?: string;
+  /** List of the validation images instead of the split's `val.txt`. */
+  readonly list?: string;
   /** The classes (default: `classes.json` in the data folder). */
   readonly classes?: ClassSource;
   /** Width and height that every image and mask gets before everything else. */
@@ -53,7 +55,9 @@ export async function openFolder(root: string, options: FolderOptions = {}): Pro
     ? []
     : await readList(root, `${lists}/labeled.txt`, { masks: "required" });
   const unlabeled = lists === undefined ? [] : await readUnlabeled(root, `${lists}/unlabeled.txt`);
-  const val = await readVal(root, lists);
+  const val = options.list === undefined
+    ? await readVal(root, lists)
+    : await readList(root, options.list, { masks: "required" });
   return {
     name: options.split === undefined ? root : `${root}, split ${options.split}`,
     classes,
