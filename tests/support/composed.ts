@@ -120,6 +120,44 @@ const table: Record<string, readonly [readonly InputSpec[], Call][]> = {
   dropout: [[[f32(4, 5), key], (x, k) => ops.dropout(x, { rate: 0.4, key: k, train: true })]],
   dropout2d: [[[f32(2, 3, 2, 2), key], (x, k) => ops.dropout2d(x, { rate: 0.4, key: k, train: true })]],
   dropPath: [[[f32(4, 3), key], (x, k) => ops.dropPath(x, { rate: 0.4, key: k, train: true })]],
+  layerNorm: [[[f32(2, 3, 5), f32(5), f32(5)], (x, gain, bias) => ops.layerNorm(x, gain, bias)]],
+  instanceNorm: [[[f32(2, 3, 4)], (x) => ops.instanceNorm(x)]],
+  batchNorm: [
+    [[f32(3, 2, 4), f32(2), f32(2)], (x, gain, bias) => {
+      const state = { mean: ops.zeros([2]), variance: ops.ones([2]) };
+      return ops.batchNorm(x, { gain, bias }, state, { train: true }).output;
+    }],
+    [[f32(3, 2), f32(2), positive(2)], (x, mean, variance) => {
+      const params = { gain: ops.full([2], 2), bias: ops.ones([2]) };
+      return ops.batchNorm(x, params, { mean, variance }, { train: false }).output;
+    }],
+    [[f32(3, 2, 4), f32(2)], (x, mean) => {
+      const params = { gain: ops.ones([2]), bias: ops.zeros([2]) };
+      const { state } = ops.batchNorm(x, params, { mean, variance: mean }, { train: true, momentum: 0.3 });
+      return ops.add(state.mean, state.variance);
+    }],
+  ],
+  attention: [
+    [[f32(2, 3, 4), f32(5, 4), f32(5, 2)], (q, k, v) => ops.attention(q, k, v)],
+    [
+      [f32(2, 3, 4), f32(2, 5, 4), f32(2, 5, 2), f32(2, 1, 1)],
+      (q, k, v, scale) => ops.attention(q, k, v, { scale }),
+    ],
+  ],
+  crossEntropy: [
+    [[f32(2, 3, 4), whole(0, 2, 2, 4)], (logits, targets) => ops.crossEntropy(logits, targets)],
+    [
+      [f32(5, 3), whole(0, 2, 5), f32(5)],
+      (logits, targets, weights) =>
+        ops.crossEntropy(logits, targets, { axis: -1, ignoreIndex: 2, weights, reduction: "none" }),
+    ],
+  ],
+  ohemCrossEntropy: [
+    [
+      [f32(2, 3, 4), whole(0, 2, 2, 4)],
+      (logits, targets) => ops.ohemCrossEntropy(logits, targets, { minKept: 3, threshold: 0.3 }),
+    ],
+  ],
   // Random numbers
   "random.key": [[[], () => random.key(7)]],
   "random.split": [[[key], (k) => random.split(k, 3)[2]!]],
