@@ -21,6 +21,7 @@ import {
   anyPath,
   choice,
   classSource,
+  encoderSize,
   filePath,
   folderPath,
   integer,
@@ -33,8 +34,8 @@ import {
 
 /** The ways to train: labeled images only, plain pseudo labels (the paper's SemiBaseline), or AllSpark. */
 export type Method = "supervised" | "pseudo-label" | "allspark";
-/** The sizes of the MiT encoder. */
-export type Variant = "b0" | "b1" | "b2" | "b3" | "b4" | "b5";
+/** The size of the MiT encoder: `b0` to `b5`, or `channels:blocks` of the four stages, `32,64,160,256:2,2,2,2`. */
+export type Variant = string;
 /** How an image of any size is evaluated: at once, its middle only, or window by window. */
 export type EvalMode = "original" | "center-crop" | "sliding-window";
 /** Where a program computes; `auto` takes a real GPU if there is one. */
@@ -204,7 +205,7 @@ export const trainOptions: OptionTable<TrainConfig> = {
   }),
   ...group("Model", {
     method: row(choice(["supervised", "pseudo-label", "allspark"]), "how to train", "allspark"),
-    variant: row(choice(["b0", "b1", "b2", "b3", "b4", "b5"]), "size of the encoder", "b0"),
+    variant: row(encoderSize(), "size of the encoder; your own: channels:blocks of the stages", "b0"),
     embedding: row(optional(count), "channels of the decoder", null, {
       unset: "256 for b0 and b1, else 768",
     }),
@@ -324,7 +325,8 @@ export function runName(config: TrainConfig): string {
   if (config.name !== null) return config.name;
   const source = config.data ?? config.images ?? "scenes";
   const last = source.split(/[\\/]/).filter((part) => part !== "" && part !== "." && part !== "..").at(-1);
-  return [config.method, config.variant, last ?? "data"].join("-");
+  const encoder = config.variant.includes(":") ? "custom" : config.variant;
+  return [config.method, encoder, last ?? "data"].join("-");
 }
 
 /** The `--help` text of `train.ts`. */

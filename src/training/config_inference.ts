@@ -19,6 +19,7 @@ import {
   anyPath,
   choice,
   classSource,
+  encoderSize,
   filePath,
   folderPath,
   integer,
@@ -75,7 +76,7 @@ export interface PredictConfig extends InferenceConfig {
 
 const modelRows: OptionTable<Omit<InferenceConfig, "weights">> = {
   ...group("Model", {
-    variant: row(optional(choice(["b0", "b1", "b2", "b3", "b4", "b5"])), "size of the encoder", null, {
+    variant: row(optional(encoderSize()), "size of the encoder", null, {
       unset: "the checkpoint's; raw weights: b0",
     }),
     embedding: row(optional(integer({ min: 1 })), "channels of the decoder", null, {

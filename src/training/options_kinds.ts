@@ -88,6 +88,14 @@ export function onOff(): Kind<boolean> {
   return kind("on|off", "on or off", v.union([v.boolean(), words]));
 }
 
+const variantPattern = /^(b[0-5]|\d+(,\d+){3}:\d+(,\d+){3})$/;
+
+/** The size of an encoder: a published one, or channels and blocks of the four stages. */
+export function encoderSize(): Kind<string> {
+  const expected = "b0 to b5, or channels:blocks of the four stages as in 32,64,160,256:2,2,2,2,";
+  return kind("b0..b5", expected, v.pipe(v.string(), v.regex(variantPattern)));
+}
+
 const sizePattern = /^[1-9]\d{0,4}x[1-9]\d{0,4}$/;
 
 /** Width and height in pixels, as in `240x180`; {@linkcode parseSize} splits it. */
