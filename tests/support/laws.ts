@@ -5,10 +5,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { interpretProgram } from "../../src/compiler/interpret.ts";
-import { lower } from "../../src/evaluate.ts";
+import { memory } from "../../src/device.ts";
+import { dispose, lower, readAll } from "../../src/evaluate.ts";
 import { buildGraph } from "../../src/graph.ts";
 import { interpretGraph } from "../../src/reference.ts";
-import type { Tensor } from "../../src/tensor.ts";
+import { describe, type Tensor } from "../../src/tensor.ts";
+import { jit } from "../../src/transforms/jit.ts";
 import { jvp } from "../../src/transforms/jvp.ts";
 import { vjp } from "../../src/transforms/vjp.ts";
 import { vmap } from "../../src/transforms/vmap.ts";
@@ -169,31 +171,76 @@ export function checkVmap(example: Case): boolean {
   return true;
 }
 
-/** What is evaluated of a case on a device: its value, and its cotangents if it has any. */
-export function outputsOf(example: Case): { inputs: Tensor[]; outputs: Tensor[] } {
+/** What a case is evaluated for: its value, and its cotangents if it has any; with all leaves that have values. */
+export function outputsOf(example: Case): { leaves: Tensor[]; evaluate: (...leaves: Tensor[]) => Tensor[] } {
   const inputs = inputsOf(example);
-  const [output, pullback] = vjp((...given: Tensor[]) => example.call(...given), ...inputs);
-  if (output.dtype !== "f32" || !inputs.some((x) => x.dtype === "f32")) return { inputs, outputs: [output] };
+  const floats = inputs.map((x, k) => x.dtype === "f32" ? k : -1).filter((k) => k >= 0);
+  const output = example.call(...inputs);
+  if (output.dtype !== "f32" || floats.length === 0) {
+    return { leaves: inputs, evaluate: (...given) => [example.call(...given)] };
+  }
   const [cotangent] = directionsOf([output], `${example.name} cotangent`);
-  return { inputs, outputs: [output, ...pullback(cotangent!).filter((_, k) => inputs[k]!.dtype === "f32")] };
+  return {
+    leaves: [...inputs, cotangent!],
+    evaluate: (...given) => {
+      const [value, pullback] = vjp((...x: Tensor[]) => example.call(...x), ...given.slice(0, -1));
+      const cotangents = pullback(given.at(-1)!);
+      return [value, ...floats.map((k) => cotangents[k]!)];
+    },
+  };
 }
+
+/** How far results in f32 may be from the float64 reference. */
+export const single = { relative: 2e-5, absolute: 5e-6 };
 
 /** The compiled kernels mean what the references say: value and cotangents, run by the interpreter of the IR. */
 export function checkKernels(example: Case): void {
-  const { outputs } = outputsOf(example);
-  const { graph, leaves } = buildGraph(outputs);
-  const expected = interpretGraph(
-    graph,
-    leaves.map((leaf) => ({ shape: leaf.shape, data: hostOf(leaf) })),
-  );
+  const { leaves: given, evaluate } = outputsOf(example);
+  const { graph, leaves } = buildGraph(evaluate(...given));
+  const expected = interpretGraph(graph, leaves.map((leaf) => ({ shape: leaf.shape, data: hostOf(leaf) })));
   for (const packsOperands of [true, false]) {
     const program = lower(graph, { packsOperands, maxReduction: 1 << 20 });
     const actual = interpretProgram(program, leaves.map((leaf) => leaf.host!));
     expected.forEach(({ data }, k) =>
-      assertClose(actual[k]!, data, `${example.name}: kernels of output ${k}`, {
-        relative: 1e-5,
-        absolute: 2e-6,
-      })
+      assertClose(actual[k]!, data, `${example.name}: kernels of output ${k}`, single)
     );
   }
+}
+
+/**
+ * On the chosen device: values and cotangents are those of the reference, a compiled call gives the same bits
+ * as a direct one, inputs are unchanged, and no buffer stays behind. All cases go into one program.
+ */
+export async function checkDevice(cases: readonly Case[]): Promise<void> {
+  const before = memory.stats().liveBuffers;
+  const parts = cases.map(outputsOf);
+  const leaves = parts.map((part) => part.leaves);
+  const kept = leaves.flat().map(hostOf);
+  const all = (given: readonly Tensor[][]): Tensor[] =>
+    parts.flatMap(({ evaluate }, k) => evaluate(...given[k]!));
+  const outputs = all(leaves);
+  const constants = buildGraph(outputs).leaves.filter((leaf) => !leaves.flat().includes(leaf));
+  const expected = referenceOf(outputs);
+  const values = await valuesOf(outputs);
+  const compiled = jit(all)(leaves);
+  const again = await valuesOf(compiled);
+  const name = cases[0]!.name;
+  expected.forEach(({ data }, k) => {
+    const what = `${name}: output ${k} ${describe(outputs[k]!)} of all cases`;
+    assertClose(values[k]!, data, what, single);
+    assertEquals(again[k], values[k], `${what} under jit`);
+  });
+  (await valuesOf(leaves.flat())).forEach((data, k) =>
+    assertEquals(data, kept[k], `${name}: input ${k} changed`)
+  );
+  dispose([leaves, constants, outputs, compiled]);
+  // Tables that an operation makes (of resize, say) live as long as the compiled function that captured them.
+  const after = memory.stats().liveBuffers - constants.length;
+  assert(after <= before, `${name}: ${after - before} buffers stay behind`);
+}
+
+/** Values of tensors on the chosen device, all in one program and one wait. */
+async function valuesOf(tensors: readonly Tensor[]): Promise<Float64Array[]> {
+  const values = await readAll(Object.fromEntries(tensors.map((x, k) => [String(k), x])));
+  return tensors.map((_, k) => Float64Array.from(values[String(k)]!));
 }
