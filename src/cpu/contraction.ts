@@ -7,6 +7,7 @@
 import type { Contraction } from "../compiler/kernel.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "./assembler.ts";
 import { type Blocks, type ContractionPlan, type OperandPlan, planContraction } from "./contraction_plan.ts";
+import { Position } from "./contraction_axes.ts";
 import { writeFinish, writeTile } from "./contraction_tile.ts";
 import { writePack } from "./pack.ts";
 import { type Features, type GeneratedKernel, maximumPages } from "./protocol.ts";
@@ -28,7 +29,7 @@ export function generateContraction(kernel: Contraction, features: Features): Ge
 /** A row panel height with the functions for it. */
 interface Height {
   readonly height: number;
-  readonly pack: FunctionBuilder;
+  readonly pack: FunctionBuilder | undefined;
   readonly tile: FunctionBuilder;
 }
 
@@ -48,17 +49,23 @@ class Generator {
     const { left, right, height, tall, rowBlocks, width } = plan;
     const withHeight = (height: number): Height => ({
       height,
-      pack: writePack(this.#library, this.#kernel, left, height),
-      tile: writeTile(this.#library, height, width),
+      pack: left.direct ? undefined : writePack(this.#library, this.#kernel, left, height),
+      tile: writeTile(this.#library, {
+        height,
+        width,
+        rowBytes: left.direct?.positionBytes ?? 4,
+        leftInnerBytes: left.direct?.innerBytes ?? 4 * height,
+        rightInnerBytes: right.direct?.innerBytes ?? 4 * width,
+      }),
     });
     const high = withHeight(height);
     const low = tall < rowBlocks.panels ? withHeight(height - 1) : high;
-    const packRight = writePack(this.#library, this.#kernel, right, width);
-    const packLeft = this.#writePackLeft(high, low);
+    const packRight = right.direct ? undefined : writePack(this.#library, this.#kernel, right, width);
+    const packLeft = left.direct ? undefined : this.#writePackLeft(high, low);
     const finish = writeFinish(this.#library, this.#kernel, plan);
     const compute = this.#writeCompute({ high, low, packLeft, packRight, finish });
     const add = plan.parts > 1 ? this.#writeAdd(finish) : undefined;
-    const pack = left.shared || right.shared ? this.#writePackPhase(packLeft, packRight) : undefined;
+    const pack = left.chunks + right.chunks > 0 ? this.#writePackPhase(packLeft, packRight) : undefined;
 
     const phases = [pack, compute, add].filter((phase) => phase !== undefined);
     const f = this.#library.module.func("run", ["i32", "i32", "i32", "i32", "i32"], [], true);
@@ -105,7 +112,7 @@ class Generator {
     limitTo(f, middle, tall * high.height);
     const pack = (height: Height, from: Local, to: Local): void => {
       f.get(args).get(batch).get(from).get(to).get(innerStart).get(innerEnd).get(destination);
-      f.call(height.pack);
+      f.call(height.pack!);
     };
     f.get(row).get(middle).op("i32.lt_s").if(() => {
       pack(high, row, middle);
@@ -126,7 +133,10 @@ class Generator {
     return f.op("i32.add");
   }
 
-  #writePackPhase(packLeft: FunctionBuilder, packRight: FunctionBuilder): FunctionBuilder {
+  #writePackPhase(
+    packLeft: FunctionBuilder | undefined,
+    packRight: FunctionBuilder | undefined,
+  ): FunctionBuilder {
     const { f, chunk, args, scratch } = this.#phase("packShared");
     const { left, right, rowBlocks, columnBlocks, inner, rows, columns, width } = this.#plan;
     const [batch, first, end] = [f.local("i32"), f.local("i32"), f.local("i32")];
@@ -143,7 +153,7 @@ class Generator {
         f.get(args).get(batch).get(first).get(end).i32(0).i32(inner);
         f.get(batch).i32(rows).op("i32.mul");
         this.#rowOf(f, first).op("i32.add").i32(inner * 4).op("i32.mul");
-        f.get(scratch).op("i32.add").i32(left.offset).op("i32.add").call(packLeft);
+        f.get(scratch).op("i32.add").i32(left.offset).op("i32.add").call(packLeft!);
       });
     const writeRight = (): void =>
       write(right, columnBlocks.panels, () => {
@@ -153,10 +163,10 @@ class Generator {
         f.get(end).i32(0).i32(inner);
         f.get(batch).i32(columnBlocks.panels).op("i32.mul").get(first).op("i32.add");
         f.i32(width * inner * 4).op("i32.mul");
-        f.get(scratch).op("i32.add").i32(right.offset).op("i32.add").call(packRight);
+        f.get(scratch).op("i32.add").i32(right.offset).op("i32.add").call(packRight!);
       });
-    if (!left.shared) writeRight();
-    else if (!right.shared) writeLeft();
+    if (left.chunks === 0) writeRight();
+    else if (right.chunks === 0) writeLeft();
     else {
       f.get(chunk).i32(left.chunks).op("i32.lt_s").if(writeLeft, () => {
         f.increase(chunk, -left.chunks);
@@ -181,12 +191,25 @@ class Generator {
     }
   }
 
+  /** A local with the address of a direct operand's first element in a batch item. */
+  #directStart(f: FunctionBuilder, args: Local, batchIndex: Local, { batch, direct }: OperandPlan): Local {
+    if (!direct) return args;
+    const { input, at } = direct.load;
+    const position = new Position(f, batch);
+    position.decode(batchIndex);
+    f.get(args).load("i32.load", 4 * input).i32(4 * at.offset).op("i32.add");
+    for (const [axis, { local }] of position.values) {
+      f.get(local!).i32(4 * (at.coefficients[axis] ?? 0)).op("i32.mul").op("i32.add");
+    }
+    return f.keep("i32");
+  }
+
   #writeCompute(
     functions: {
       high: Height;
       low: Height;
-      packLeft: FunctionBuilder;
-      packRight: FunctionBuilder;
+      packLeft: FunctionBuilder | undefined;
+      packRight: FunctionBuilder | undefined;
       finish: FunctionBuilder;
     },
   ): FunctionBuilder {
@@ -230,24 +253,29 @@ class Generator {
       f.i32(plan.tiles).op("i32.add");
     };
     const firstRow = this.#rowOf(f, rowStart).keep("i32");
+    const leftStart = this.#directStart(f, args, leftBatch, left);
+    const rightStart = this.#directStart(f, args, rightBatch, right);
 
     // One turn at least, so that an empty sum is written as zeros.
     f.loop((again) => {
       f.get(partEnd).get(k).op("i32.sub").set(count);
       limitTo(f, count, plan.depth);
       f.get(k).get(count).op("i32.add").set(end);
-      if (!left.shared) {
+      if (left.place === "own") {
         f.get(args).get(leftBatch).get(rowStart).get(rowEnd).get(k).get(end);
-        f.get(workspace).i32(left.offset).op("i32.add").call(packLeft);
+        f.get(workspace).i32(left.offset).op("i32.add").call(packLeft!);
       }
-      if (!right.shared) {
+      if (right.place === "own") {
         f.get(args).get(rightBatch).get(columnStart).i32(width).op("i32.mul");
         const last = f.get(columnEnd).i32(width).op("i32.mul").keep("i32");
         limitTo(f, last, plan.columns);
-        f.get(last).get(k).get(end).get(workspace).i32(right.offset).op("i32.add").call(packRight);
+        f.get(last).get(k).get(end).get(workspace).i32(right.offset).op("i32.add").call(packRight!);
       }
       f.range(columnPanel, columnStart, columnEnd, 1, () => {
-        if (right.shared) {
+        if (right.direct) {
+          f.get(columnPanel).i32(width * right.direct.positionBytes).op("i32.mul");
+          f.get(k).i32(right.direct.innerBytes).op("i32.mul").op("i32.add").get(rightStart);
+        } else if (right.place === "shared") {
           f.get(rightBatch).i32(columnBlocks.panels).op("i32.mul").get(columnPanel).op("i32.add");
           f.i32(inner).op("i32.mul").get(k).op("i32.add").i32(width * 4).op("i32.mul").get(scratch);
         } else {
@@ -258,7 +286,10 @@ class Generator {
         this.#rowOf(f, rowStart).set(row);
         f.range(rowPanel, rowStart, rowEnd, 1, () => {
           const tileOf = (one: Height): void => {
-            if (left.shared) {
+            if (left.direct) {
+              f.get(row).i32(left.direct.positionBytes).op("i32.mul");
+              f.get(k).i32(left.direct.innerBytes).op("i32.mul").op("i32.add").get(leftStart);
+            } else if (left.place === "shared") {
               f.get(leftBatch).i32(plan.rows).op("i32.mul").get(row).op("i32.add").i32(inner).op("i32.mul");
               f.get(k).i32(one.height).op("i32.mul").op("i32.add").i32(2).op("i32.shl").get(scratch);
             } else {

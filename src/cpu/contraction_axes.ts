@@ -85,15 +85,24 @@ export class Position {
     return new Map(this.#axes.map(({ axis, size }, k) => [axis, { local: this.#locals[k]!, size }]));
   }
 
+  /** The position in the last axis. */
+  get last(): Local | undefined {
+    return this.#locals.at(-1);
+  }
+
   /**
-   * The last axis at four positions from here on, for a scope inside that of `values`. It stands in a copy,
-   * so that nothing which is only right under that scope's promises is computed outside.
+   * Copies the position in the last axis. Lanes that stand at the copy belong to the scope that names it, so
+   * that nothing which is only right under that scope's promises is computed outside.
    */
-  lanes(): Map<number, AxisValue> {
-    const last = this.#axes.length - 1;
-    if (last < 0) return new Map();
-    const local = this.#f.get(this.#locals[last]!).keep("i32");
-    return new Map([[this.#axes[last]!.axis, { local, size: this.#axes[last]!.size, lanes: true }]]);
+  copyLast(): Local | undefined {
+    return this.last && this.#f.get(this.last).keep("i32");
+  }
+
+  /** The last axis at four positions from `first + plus` on, for a scope inside that of `values`. */
+  lanes(first: Local | undefined, plus = 0): Map<number, AxisValue> {
+    const last = this.#axes.at(-1);
+    if (!last || !first) return new Map();
+    return new Map([[last.axis, { local: first, plus, size: last.size, lanes: true }]]);
   }
 
   /** How much a form grows along the last axis. */

@@ -26,13 +26,22 @@ export interface OperandPlan {
   readonly inner: readonly JoinedAxis[];
   /** Four values that are neighbours in memory lie along the inner axes. */
   readonly alongInner: boolean;
-  /** Packed once in a phase of its own, into scratch memory; otherwise by every chunk, into its workspace. */
-  readonly shared: boolean;
+  /** Read where it lies; packed once, by a phase of its own, into scratch; or by every chunk into its workspace. */
+  readonly place: "direct" | "shared" | "own";
+  /** If direct: its load, and the bytes from one position and from one inner point to the next. */
+  readonly direct: DirectOperand | undefined;
   /** Panels that one chunk of the packing phase makes, and the number of such chunks. */
   readonly panelsPerChunk: number;
   readonly chunks: number;
   /** Offset of the panels in scratch or workspace. */
   readonly offset: number;
+}
+
+/** An operand that is one load without guards, of one axis across and one inner axis. */
+export interface DirectOperand {
+  readonly load: Expr & { readonly kind: "load" };
+  readonly positionBytes: number;
+  readonly innerBytes: number;
 }
 
 /** A partition of panels into blocks of nearly equal size. */
@@ -126,6 +135,7 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const inScratch = (bytes: number): number => (scratchBytes += aligned(bytes)) - aligned(bytes);
   const inWorkspace = (bytes: number): number => (workspaceBytes += aligned(bytes)) - aligned(bytes);
   const operand = (
+    role: "left" | "right",
     side: { axes: readonly JoinedAxis[]; value: Expr },
     size: number,
     own: Blocks,
@@ -135,14 +145,18 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     const batch = number.batch.filter(({ axis }) => dependsOn(forms, axis));
     const depends = product(batch);
     const bytes = depends * own.panels * size * inner * 4;
-    const shared = (other.blocks > 1 || depends < batches) && bytes <= sharedLimitBytes;
     const across = join(side.axes, forms);
     const innerAxes = join(number.inner, forms);
+    const direct = directOperand(side.value, across, innerAxes);
+    const readable = direct &&
+      (role === "left" ? direct.innerBytes <= 4 : direct.positionBytes === 4 && other.panels <= 2);
+    const reused = other.blocks > 1 || depends < batches;
+    const place = readable ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
     const panelsPerChunk = Math.max(1, Math.round(16384 / Math.max(1, inner * size)));
-    const chunks = shared ? depends * Math.ceil(own.panels / panelsPerChunk) : 0;
+    const chunks = place === "shared" ? depends * Math.ceil(own.panels / panelsPerChunk) : 0;
     // A whole panel is written even where only some of its columns exist.
     const blockBytes = (Math.ceil(own.panels / own.blocks) * size * depth + size) * 4;
-    const offset = shared ? inScratch(bytes) : inWorkspace(blockBytes);
+    const offset = place === "direct" ? 0 : place === "shared" ? inScratch(bytes) : inWorkspace(blockBytes);
     const alongInner = prefersInner(side.value, across, innerAxes);
     return {
       value: side.value,
@@ -152,14 +166,15 @@ export function planContraction(kernel: Contraction): ContractionPlan {
       across,
       inner: innerAxes,
       alongInner,
-      shared,
+      place,
+      direct: readable ? direct : undefined,
       panelsPerChunk,
       chunks,
       offset,
     };
   };
-  const left = operand(sides.rows, height, rowBlocks, columnBlocks);
-  const right = operand(sides.columns, width, columnBlocks, rowBlocks);
+  const left = operand("left", sides.rows, height, rowBlocks, columnBlocks);
+  const right = operand("right", sides.columns, width, columnBlocks, rowBlocks);
 
   const tileBytes = height * width * 4;
   const allTiles = batches * rowPanels * columnPanels;
@@ -221,6 +236,23 @@ function prefersExchange(kernel: Contraction, number: ReturnType<typeof numberAx
     return last ? kernel.stores.filter(({ at }) => at.coefficients[last.axis] === 1).length : 0;
   };
   return contiguous(number.rows) > contiguous(number.columns);
+}
+
+function directOperand(
+  value: Expr,
+  across: readonly JoinedAxis[],
+  inner: readonly JoinedAxis[],
+): DirectOperand | undefined {
+  if (
+    value.kind !== "load" || value.dtype !== "f32" || value.guards.length > 0 || across.length > 1 ||
+    inner.length > 1
+  ) {
+    return undefined;
+  }
+  const bytes = ([axis]: readonly JoinedAxis[]): number =>
+    4 * (axis ? value.at.coefficients[axis.axis] ?? 0 : 0);
+  const [positionBytes, innerBytes] = [bytes(across), bytes(inner)];
+  return positionBytes < 0 || innerBytes < 0 ? undefined : { load: value, positionBytes, innerBytes };
 }
 
 /** Whether more loads are contiguous along the inner axes than across. */

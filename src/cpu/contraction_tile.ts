@@ -9,43 +9,64 @@ import type { FunctionBuilder, Local } from "./assembler.ts";
 import { guardsOf, Position } from "./contraction_axes.ts";
 import type { ContractionPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
+import type { ScopeOptions } from "./expression_scopes.ts";
 import { limit, loadBuffers, writeExact, writeTests } from "./pack.ts";
 import { type Library, Vector } from "./vector.ts";
 
 /** Inner points per turn of the loop. */
 const unrolled = 4;
 
+/** Size of a tile, and how far apart its operands lie in memory (columns are neighbours). */
+export interface TileShape {
+  readonly height: number;
+  readonly width: number;
+  readonly rowBytes: number;
+  readonly leftInnerBytes: number;
+  readonly rightInnerBytes: number;
+}
+
 /**
  * The function `(sums, left, right, count, more)`: adds `count` products per element to the tile at `sums`
  * ([height][width] f32), which counts as zero unless `more`.
  */
-export function writeTile(library: Library, height: number, width: number): FunctionBuilder {
+export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
+  const { height, width } = shape;
   const f = library.module.func("tile", ["i32", "i32", "i32", "i32", "i32"], []);
   const [sums, left, right, count, more] = f.params as [Local, Local, Local, Local, Local];
   const vector = new Vector(f, library);
   const vectors = width / 4;
   const total = Array.from({ length: height * vectors }, () => f.local("v128"));
-  const columns = Array.from({ length: vectors }, () => f.local("v128"));
-  const row = f.local("v128");
-
-  const step = (offset: number): void => {
-    columns.forEach((column, v) => {
-      f.get(right).load("v128.load", offset * width * 4 + 16 * v).set(column);
-    });
-    for (let r = 0; r < height; r++) {
-      f.get(left).load("v128.load32_splat", (offset * height + r) * 4).set(row);
-      columns.forEach((column, v) => {
-        const sum = total[r * vectors + v]!;
-        f.get(row);
-        vector.multiplyAdd(() => f.get(column), () => f.get(sum));
-        f.set(sum);
-      });
+  const loadRow = (k: number, row: number): FunctionBuilder =>
+    f.get(left).load("v128.load32_splat", k * shape.leftInnerBytes + row * shape.rowBytes);
+  const loadColumn = (k: number, v: number): FunctionBuilder =>
+    f.get(right).load("v128.load", k * shape.rightInnerBytes + 16 * v);
+  const add = (row: number, v: number, x: Local, y: Local): void => {
+    const sum = total[row * vectors + v]!;
+    f.get(x);
+    vector.multiplyAdd(() => f.get(y), () => f.get(sum));
+    f.set(sum);
+  };
+  // The shorter side of the tile stays in registers while the longer one is read value by value.
+  const step = (k: number): void => {
+    if (height < vectors) {
+      const rows = Array.from({ length: height }, (_, row) => loadRow(k, row).keep());
+      for (let v = 0; v < vectors; v++) {
+        const column = loadColumn(k, v).keep();
+        rows.forEach((row, r) => add(r, v, row, column));
+      }
+    } else {
+      const columns = Array.from({ length: vectors }, (_, v) => loadColumn(k, v).keep());
+      for (let r = 0; r < height; r++) {
+        const row = loadRow(k, r).keep();
+        columns.forEach((column, v) => add(r, v, row, column));
+      }
     }
   };
   const steps = (size: number): void => {
     f.while(() => f.get(count).i32(size).op("i32.ge_s"), () => {
       for (let k = 0; k < size; k++) step(k);
-      f.increase(left, size * height * 4).increase(right, size * width * 4).increase(count, -size);
+      f.increase(left, size * shape.leftInnerBytes).increase(right, size * shape.rightInnerBytes);
+      f.increase(count, -size);
     });
   };
 
@@ -64,7 +85,7 @@ export function writeTile(library: Library, height: number, width: number): Func
  */
 export function writeFinish(library: Library, kernel: Contraction, plan: ContractionPlan): FunctionBuilder {
   const f = library.module.func("finish", ["i32", "i32", "i32", "i32", "i32", "i32"], []);
-  const [args, batch, rowStart, rowEnd, column, sums] = f.params as [
+  const [args, batchIndex, rowStart, rowEnd, column, sums] = f.params as [
     Local,
     Local,
     Local,
@@ -74,53 +95,64 @@ export function writeFinish(library: Library, kernel: Contraction, plan: Contrac
   ];
   const values = kernel.stores.map((store) => store.value);
   const emitter = new Emitter(new Vector(f, library), loadBuffers(f, args, kernel), values);
-  const positions = {
-    batch: new Position(f, plan.storeBatch),
-    rows: new Position(f, plan.storeRows),
-    columns: new Position(f, plan.storeColumns),
-  };
+  const batch = new Position(f, plan.storeBatch);
+  const rows = new Position(f, plan.storeRows);
+  const columns = new Position(f, plan.storeColumns);
   const [end, count, pointer, row] = Array.from({ length: 4 }, () => f.local("i32")) as [
     Local,
     Local,
     Local,
     Local,
   ];
-  const sum = f.local("v128");
-  const accumulator = { local: sum, lanes: true };
-  const store = (): void => kernel.stores.forEach((store) => emitter.store(store));
+  const guards = guardsOf(values);
+  const { width } = plan;
 
-  positions.batch.decode(batch);
-  f.get(column).i32(plan.width).op("i32.add").set(end);
+  const forEachRow = (body: () => void): void => {
+    f.get(rowStart).set(row).get(sums).set(pointer);
+    rows.decode(row);
+    emitter.scope({ axes: columns.values, loop: true }, () => {
+      f.while(() => f.get(row).get(rowEnd).op("i32.lt_s"), () => {
+        emitter.scope({ axes: rows.values, loop: true }, body);
+        f.increase(pointer, width * 4).increase(row, 1);
+        rows.advance(1);
+      });
+    });
+  };
+  const store = (options: ScopeOptions, offset: number): void => {
+    const local = f.get(pointer).load("v128.load", offset).keep();
+    emitter.scope({ ...options, accumulator: { local, lanes: true } }, () => {
+      kernel.stores.forEach((store) => emitter.store(store));
+    });
+  };
+  /** All columns of the tile lie in one line and no guard parts them. */
+  const wholeTile = (): void =>
+    forEachRow(() => {
+      for (let v = 0; v < width / 4; v++) store({ axes: columns.lanes(columns.last, 4 * v) }, 16 * v);
+    });
+  const upToFourColumns = (): void => {
+    limit(f, count, () => f.i32(4));
+    forEachRow(() => {
+      f.get(count).i32(4).op("i32.eq");
+      writeTests(emitter, guards, columns, 4);
+      f.if(() => store({ axes: columns.lanes(columns.copyLast()) }, 0), () => {
+        const exact = writeExact(f, count);
+        store({ axes: columns.lanes(columns.copyLast()), exact }, 0);
+      });
+    });
+    f.get(count).i32(2).op("i32.shl").get(sums).op("i32.add").set(sums);
+  };
+
+  batch.decode(batchIndex);
+  f.get(column).i32(width).op("i32.add").set(end);
   limit(f, end, () => f.i32(plan.columns));
-  emitter.scope({ axes: positions.batch.values }, () => {
+  emitter.scope({ axes: batch.values }, () => {
     f.while(() => f.get(column).get(end).op("i32.lt_s"), () => {
-      positions.columns.decode(column);
-      positions.columns.remaining();
+      columns.decode(column);
+      columns.remaining();
       f.set(count);
       limit(f, count, () => f.get(end).get(column).op("i32.sub"));
-      limit(f, count, () => f.i32(4));
-      f.get(rowStart).set(row);
-      positions.rows.decode(row);
-      f.get(sums).set(pointer);
-      emitter.scope({ axes: positions.columns.values, loop: true }, () => {
-        f.while(() => f.get(row).get(rowEnd).op("i32.lt_s"), () => {
-          f.get(pointer).load("v128.load").set(sum);
-          emitter.scope({ axes: positions.rows.values, loop: true }, () => {
-            f.get(count).i32(4).op("i32.eq");
-            writeTests(emitter, guardsOf(values), positions.columns);
-            f.if(
-              () => emitter.scope({ axes: positions.columns.lanes(), accumulator }, store),
-              () => {
-                const exact = writeExact(f, count);
-                emitter.scope({ axes: positions.columns.lanes(), accumulator, exact }, store);
-              },
-            );
-          });
-          f.increase(pointer, plan.width * 4).increase(row, 1);
-          positions.rows.advance(1);
-        });
-      });
-      f.get(count).i32(2).op("i32.shl").get(sums).op("i32.add").set(sums);
+      if (guards.some(({ form }) => columns.stepOf(form) !== 0)) upToFourColumns();
+      else f.get(count).i32(width).op("i32.eq").if(wholeTile, upToFourColumns);
       f.increase(column, count);
     });
   });

@@ -2,23 +2,31 @@
  * Packs an operand of a contraction: evaluates its expression and writes panels
  * [panel][inner][position in the panel], which the tile's inner loop reads from front to back.
  *
- * Four values at a time are computed either at neighbouring positions or at neighbouring inner points,
- * whichever the loads prefer. Where four neighbours exist in the same line of the tensor and no guard parts
- * them, they are read as one vector; elsewhere lane by lane.
+ * Vectors of four values run either **across**, along neighbouring positions, or **along** neighbouring
+ * inner points, whichever the loads prefer. Across, a whole panel is read at a time; along, four positions
+ * are read and transposed. Where the four values do not lie in one line of the tensor, or a guard parts them,
+ * they are read lane by lane.
  *
  * @module
  */
+import type { Guard } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
 import { guardsOf, Position } from "./contraction_axes.ts";
 import type { OperandPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
 import { type Library, Vector } from "./vector.ts";
 
+/** Numbers of a kernel's buffers. */
+export interface Buffers {
+  readonly inputs: readonly unknown[];
+  readonly outputs: readonly unknown[];
+}
+
 /** Loads the addresses of a kernel's inputs and outputs from its argument words. */
 export function loadBuffers(
   f: FunctionBuilder,
   args: Local,
-  kernel: { readonly inputs: readonly unknown[]; readonly outputs: readonly unknown[] },
+  kernel: Buffers,
 ): { inputs: Local[]; outputs: Local[] } {
   const address = (index: number): Local => f.get(args).load("i32.load", 4 * index).keep("i32");
   return {
@@ -27,126 +35,267 @@ export function loadBuffers(
   };
 }
 
+/** A position whose values are being read, with code of its own around the loop over inner points. */
+interface Line {
+  readonly emitter: Emitter;
+  readonly across: Position;
+  readonly inner: Position;
+}
+
 /**
  * The function `(args, batch, start, end, innerStart, innerEnd, destination)` that packs positions
  * `start ≤ j < end` into panels of `size` positions.
  */
 export function writePack(
   library: Library,
-  kernel: { readonly inputs: readonly unknown[]; readonly outputs: readonly unknown[] },
+  kernel: Buffers,
   operand: OperandPlan,
   size: number,
 ): FunctionBuilder {
-  const f = library.module.func("pack", ["i32", "i32", "i32", "i32", "i32", "i32", "i32"], []);
-  const [args, batch, start, end, innerStart, innerEnd, destination] = f.params as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
-  const { value, alongInner } = operand;
-  const emitter = new Emitter(new Vector(f, library), loadBuffers(f, args, kernel), [value]);
-  const positions = {
-    batch: new Position(f, operand.batch),
-    across: new Position(f, operand.across),
-    inner: new Position(f, operand.inner),
-  };
-  const [count, readable, pointer, line, inPanel, k] = Array.from({ length: 6 }, () => f.local("i32")) as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
-  const lanes = alongInner ? positions.inner : positions.across;
-  const laneBytes = alongInner ? size * 4 : 4;
-
-  positions.batch.decode(batch);
-  f.get(destination).set(line).i32(0).set(inPanel);
-  emitter.scope({ axes: positions.batch.values }, () => {
-    f.while(() => f.get(start).get(end).op("i32.lt_s"), () => {
-      positions.across.decode(start);
-      if (alongInner) f.i32(1).set(count);
-      else {
-        lanes.remaining();
-        f.tee(readable).set(count);
-        limit(f, count, () => f.i32(size).get(inPanel).op("i32.sub"));
-        limit(f, count, () => f.get(end).get(start).op("i32.sub"));
-        limit(f, count, () => f.i32(4));
-      }
-      const advance = alongInner ? f.i32(1).keep("i32") : f.get(count).keep("i32");
-      f.get(line).get(inPanel).i32(2).op("i32.shl").op("i32.add").set(pointer);
-      f.get(innerStart).set(k);
-      positions.inner.decode(k);
-      emitter.scope({ axes: positions.across.values, loop: true }, () => {
-        f.while(() => f.get(k).get(innerEnd).op("i32.lt_s"), () => {
-          if (alongInner) {
-            lanes.remaining();
-            f.tee(readable).set(count);
-            limit(f, count, () => f.get(innerEnd).get(k).op("i32.sub"));
-            limit(f, count, () => f.i32(4));
-          }
-          emitter.scope({ axes: positions.inner.values, loop: true }, () => {
-            writeLanes(emitter, operand, lanes, { count, readable, pointer }, laneBytes);
-          });
-          const steps = alongInner ? count : 1;
-          f.get(pointer).push(steps).i32(size * 4).op("i32.mul").op("i32.add").set(pointer);
-          positions.inner.advance(steps);
-          f.increase(k, steps);
-        });
-      });
-      f.increase(start, advance).increase(inPanel, advance);
-      f.get(inPanel).i32(size).op("i32.ge_s").if(() => {
-        f.i32(0).set(inPanel);
-        f.get(innerEnd).get(innerStart).op("i32.sub").i32(size * 4).op("i32.mul");
-        f.get(line).op("i32.add").set(line);
-      });
-    });
-  });
-  return f;
+  return new Packer(library, kernel, operand, size).write();
 }
 
-/** Evaluates the operand at four neighbours and stores those that count. */
-function writeLanes(
-  emitter: Emitter,
-  { value }: OperandPlan,
-  lanes: Position,
-  at: { count: Local; readable: Local; pointer: Local },
-  laneBytes: number,
-): void {
-  const { f } = emitter;
-  const store = (result: Local): void => {
-    f.get(at.count).i32(4).op("i32.eq").if(() => {
-      if (laneBytes === 4) return void f.get(at.pointer).get(result).store("v128.store");
-      for (let lane = 0; lane < 4; lane++) {
-        f.get(at.pointer).get(result).loadLane("v128.store32_lane", lane, lane * laneBytes);
-      }
-    }, () => {
-      for (let lane = 0; lane < 3; lane++) {
-        f.get(at.count).i32(lane).op("i32.gt_s").if(() => {
-          f.get(at.pointer).get(result).loadLane("v128.store32_lane", lane, lane * laneBytes);
-        });
-      }
+class Packer {
+  readonly f: FunctionBuilder;
+  readonly #library: Library;
+  readonly #kernel: Buffers;
+  readonly #operand: OperandPlan;
+  readonly #size: number;
+  readonly #guards: readonly Guard[];
+  readonly #params: readonly Local[];
+  /** Address of the panel's first element, the position in the panel, and how many positions a turn packs. */
+  readonly #panel: Local;
+  readonly #inPanel: Local;
+  readonly #packed: Local;
+  /** Address of the next element, the inner point, values that are left in the line, and how many count. */
+  readonly #pointer: Local;
+  readonly #k: Local;
+  readonly #readable: Local;
+  readonly #count: Local;
+
+  constructor(library: Library, kernel: Buffers, operand: OperandPlan, size: number) {
+    this.f = library.module.func("pack", ["i32", "i32", "i32", "i32", "i32", "i32", "i32"], []);
+    this.#library = library;
+    this.#kernel = kernel;
+    this.#operand = operand;
+    this.#size = size;
+    this.#guards = guardsOf([operand.value]);
+    this.#params = this.f.params;
+    const local = (): Local => this.f.local("i32");
+    [this.#panel, this.#inPanel, this.#packed] = [local(), local(), local()];
+    [this.#pointer, this.#k, this.#readable, this.#count] = [local(), local(), local(), local()];
+  }
+
+  write(): FunctionBuilder {
+    const { f } = this;
+    const [, , start, end, innerStart, innerEnd, destination] = this.#params as Local[];
+    f.get(destination!).set(this.#panel);
+    f.while(() => f.get(start!).get(end!).op("i32.lt_s"), () => {
+      f.get(this.#panel).get(this.#inPanel).i32(2).op("i32.shl").op("i32.add").set(this.#pointer);
+      f.get(innerStart!).set(this.#k);
+      if (this.#operand.alongInner) this.#writeAlong();
+      else this.#writeAcross();
+      f.increase(start!, this.#packed).increase(this.#inPanel, this.#packed);
+      f.get(this.#inPanel).i32(this.#size).op("i32.ge_s").if(() => {
+        f.i32(0).set(this.#inPanel);
+        f.get(innerEnd!).get(innerStart!).op("i32.sub").i32(this.#size * 4).op("i32.mul");
+        f.get(this.#panel).op("i32.add").set(this.#panel);
+      });
     });
-  };
-  f.get(at.readable).i32(4).op("i32.ge_s");
-  writeTests(emitter, guardsOf([value]), lanes);
-  f.if(
-    () =>
-      emitter.scope({ axes: lanes.lanes() }, () => {
-        emitter.value(value);
-        store(f.keep());
-      }),
-    () =>
-      emitter.scope({ axes: lanes.lanes(), exact: writeExact(f, at.count) }, () => {
-        emitter.value(value);
-        store(f.keep());
-      }),
-  );
+    return f;
+  }
+
+  // ---- vectors across -----------------------------------------------------------------------------------
+
+  /** A whole panel where it lies in one line, else as many positions as do, up to four. */
+  #writeAcross(): void {
+    const { f } = this;
+    const [, , start, end] = this.#params as [Local, Local, Local, Local];
+    const vectors = Math.ceil(this.#size / 4);
+    const probe = this.#position(start);
+    probe.remaining();
+    f.tee(this.#readable).i32(4 * vectors).op("i32.ge_s").get(this.#inPanel).op("i32.eqz").op("i32.and");
+    f.get(end).get(start).op("i32.sub").i32(this.#size).op("i32.ge_s").op("i32.and");
+    f.if(() => {
+      f.i32(this.#size).set(this.#packed);
+      f.i32(4).set(this.#count);
+      this.#withLines(1, ([line]) => {
+        this.#branch([line!], line!.across, 4 * vectors, (exact) => {
+          const first = line!.across.copyLast();
+          for (let v = 0; v < vectors; v++) {
+            const result = this.#evaluate(line!, line!.across.lanes(first, 4 * v), exact);
+            this.#storeLanes(result, 16 * v, Math.min(4, this.#size - 4 * v));
+          }
+        });
+        this.#advance([line!], 1);
+      });
+    }, () => {
+      f.get(this.#readable).set(this.#count);
+      limit(f, this.#count, () => f.i32(this.#size).get(this.#inPanel).op("i32.sub"));
+      limit(f, this.#count, () => f.get(end).get(start).op("i32.sub"));
+      limit(f, this.#count, () => f.i32(4));
+      f.get(this.#count).set(this.#packed);
+      this.#withLines(1, ([line]) => {
+        const axes = line!.across.lanes(line!.across.copyLast());
+        this.#storeCounted(this.#evaluate(line!, axes, this.#exact()), 0, 4);
+        this.#advance([line!], 1);
+      });
+    });
+  }
+
+  // ---- vectors along ------------------------------------------------------------------------------------
+
+  /** Four positions if the panel has them, else one. */
+  #writeAlong(): void {
+    const { f } = this;
+    const [, , start, end] = this.#params as [Local, Local, Local, Local];
+    if (this.#size < 4) return this.#writeAlongLines(1);
+    f.get(this.#inPanel).i32(this.#size - 4).op("i32.le_s");
+    f.get(end).get(start).op("i32.sub").i32(4).op("i32.ge_s").op("i32.and");
+    f.if(() => this.#writeAlongLines(4), () => this.#writeAlongLines(1));
+  }
+
+  #writeAlongLines(positions: 1 | 4): void {
+    const { f } = this;
+    const innerEnd = this.#params[5]!;
+    f.i32(positions).set(this.#packed);
+    this.#withLines(positions, (lines) => {
+      const { inner } = lines[0]!;
+      inner.remaining();
+      f.tee(this.#readable).set(this.#count);
+      limit(f, this.#count, () => f.get(innerEnd).get(this.#k).op("i32.sub"));
+      limit(f, this.#count, () => f.i32(4));
+      f.get(this.#count).i32(4).op("i32.eq").if(
+        () =>
+          this.#branch(lines, inner, 4, (exact) => {
+            const first = inner.copyLast();
+            const results = lines.map((line) => this.#evaluate(line, inner.lanes(first), exact));
+            if (positions === 4) return this.#storeTransposed(results);
+            for (let lane = 0; lane < 4; lane++) this.#storeLane(results[0]!, lane, lane * this.#size * 4);
+          }),
+        () => {
+          const exact = this.#exact();
+          const first = inner.copyLast();
+          lines.forEach((line, l) => {
+            this.#storeCounted(this.#evaluate(line, inner.lanes(first), exact), 4 * l, this.#size * 4);
+          });
+        },
+      );
+      this.#advance(lines, this.#count);
+    });
+  }
+
+  // ---- parts of both ------------------------------------------------------------------------------------
+
+  #position(flat: Local, plus = 0): Position {
+    const { f } = this;
+    const position = new Position(f, this.#operand.across);
+    position.decode(plus === 0 ? flat : f.get(flat).i32(plus).op("i32.add").keep("i32"));
+    return position;
+  }
+
+  /** Runs `body` in a loop over the inner points, with `count` positions from `start` on. */
+  #withLines(count: number, body: (lines: readonly Line[]) => void): void {
+    const { f } = this;
+    const [args, batchIndex, start, , , innerEnd] = this.#params as Local[];
+    const buffers = loadBuffers(f, args!, this.#kernel);
+    const batch = new Position(f, this.#operand.batch);
+    batch.decode(batchIndex!);
+    const inner = new Position(f, this.#operand.inner);
+    inner.decode(this.#k);
+    const lines = Array.from({ length: count }, (_, plus): Line => {
+      const across = this.#position(start!, plus);
+      return {
+        emitter: new Emitter(new Vector(f, this.#library), buffers, [this.#operand.value]),
+        across,
+        inner,
+      };
+    });
+    const open = (scope: (line: Line) => Parameters<Emitter["scope"]>[0], inside: () => void): void =>
+      lines.reduce((body, line) => () => line.emitter.scope(scope(line), body), inside)();
+    open(({ across }) => ({ axes: new Map([...batch.values, ...across.values]), loop: true }), () => {
+      f.while(() => f.get(this.#k).get(innerEnd!).op("i32.lt_s"), () => {
+        open(() => ({ axes: inner.values, loop: true }), () => body(lines));
+      });
+    });
+  }
+
+  /** Writes `body` twice: for values that no guard parts, and with lanes of their own. */
+  #branch(
+    lines: readonly Line[],
+    lanes: Position,
+    values: number,
+    body: (exact: { count: Local; mask: Local } | undefined) => void,
+  ): void {
+    const { f } = this;
+    f.i32(1);
+    const written = lines.map(({ emitter }) => writeTests(emitter, this.#guards, lanes, values));
+    if (written.includes(true)) f.if(() => body(undefined), () => body(this.#exact()));
+    else {
+      f.op("drop");
+      body(undefined);
+    }
+  }
+
+  /** The first `count` lanes are valid. */
+  #exact(): { count: Local; mask: Local } {
+    return writeExact(this.f, this.#count);
+  }
+
+  #evaluate(
+    { emitter }: Line,
+    axes: Map<number, { lanes?: boolean }>,
+    exact: { count: Local; mask: Local } | undefined,
+  ): Local {
+    const result = this.f.local("v128");
+    emitter.scope(exact ? { axes, exact } : { axes }, () => {
+      emitter.value(this.#operand.value);
+      this.f.set(result);
+    });
+    return result;
+  }
+
+  #advance([line]: readonly Line[], steps: Local | 1): void {
+    const { f } = this;
+    f.get(this.#pointer).push(steps).i32(this.#size * 4).op("i32.mul").op("i32.add").set(this.#pointer);
+    line!.inner.advance(steps);
+    f.increase(this.#k, steps);
+  }
+
+  #storeLane(value: Local, lane: number, offset: number): void {
+    this.f.get(this.#pointer).get(value).loadLane("v128.store32_lane", lane, offset);
+  }
+
+  /** Stores the first lanes next to each other. */
+  #storeLanes(value: Local, offset: number, lanes: number): void {
+    if (lanes === 4) return void this.f.get(this.#pointer).get(value).store("v128.store", offset);
+    for (let lane = 0; lane < lanes; lane++) this.#storeLane(value, lane, offset + 4 * lane);
+  }
+
+  /** Stores the first `count` lanes, `stride` bytes apart. */
+  #storeCounted(value: Local, offset: number, stride: number): void {
+    const { f } = this;
+    for (let lane = 0; lane < 4; lane++) {
+      f.get(this.#count).i32(lane).op("i32.gt_s").if(() =>
+        this.#storeLane(value, lane, offset + lane * stride)
+      );
+    }
+  }
+
+  /** Stores four positions of four inner points. */
+  #storeTransposed([a, b, c, d]: readonly Local[]): void {
+    const { f } = this;
+    const pairs = (x: Local, y: Local): [Local, Local] => [
+      f.get(x).get(y).shuffle(0, 4, 1, 5).keep(),
+      f.get(x).get(y).shuffle(2, 6, 3, 7).keep(),
+    ];
+    const [ac, bd] = [pairs(a!, c!), pairs(b!, d!)];
+    for (let half = 0; half < 2; half++) {
+      pairs(ac[half]!, bd[half]!).forEach((row, k) => {
+        f.get(this.#pointer).get(row).store("v128.store", (2 * half + k) * this.#size * 4);
+      });
+    }
+  }
 }
 
 /** The lane tests of an exact scope: the first `count` lanes are valid. */
@@ -155,12 +304,16 @@ export function writeExact(f: FunctionBuilder, count: Local): { count: Local; ma
   return { count, mask: f.keep() };
 }
 
-/** [i32] -> whether that is not zero and all four neighbours pass all guards that depend on the lane. */
+/**
+ * [i32] -> whether that is not zero and `values` neighbours pass all guards that depend on the lane. Returns
+ * whether there are such guards.
+ */
 export function writeTests(
   emitter: Emitter,
-  guards: ReturnType<typeof guardsOf>,
+  guards: readonly Guard[],
   lanes: Position,
-): void {
+  values: number,
+): boolean {
   const { f } = emitter;
   const written = new Set<string>();
   for (const { form, size } of guards) {
@@ -171,8 +324,9 @@ export function writeTests(
     emitter.scopes.index(form);
     const first = f.keep("i32");
     f.get(first).i32(size).op("i32.lt_u").op("i32.and");
-    f.get(first).i32(3 * step).op("i32.add").i32(size).op("i32.lt_u").op("i32.and");
+    f.get(first).i32((values - 1) * step).op("i32.add").i32(size).op("i32.lt_u").op("i32.and");
   }
+  return written.size > 0;
 }
 
 /** Sets a local to the smaller of itself and what `other` pushes. */
