@@ -18,7 +18,9 @@ import {
 } from "../src/primitive.ts";
 import { contiguousStrides } from "../src/compiler/affine.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
+import { makeNode, type Tensor } from "../src/tensor.ts";
 import { sizeOf } from "./common.ts";
+import { zeros } from "./create.ts";
 
 /** The four kinds of axes: in both operands and the result, in the left and the result, in the right and the result, summed. */
 export type AxisList = "batch" | "rows" | "columns" | "inner";
@@ -56,6 +58,17 @@ export function plus(a: Coordinate, b: Coordinate, offset = 0): Coordinate {
 export const contraction: Primitive<ContractionParams> = defineContraction("contraction");
 /** A sum of products that reads elements of an operand again at every tap: convolutions. */
 export const convolution: Primitive<ContractionParams> = defineContraction("convolution");
+
+/** Calls a contraction; a sum of no products is zeros, which no kernel needs to compute. */
+export function sumOfProducts(
+  op: Primitive<ContractionParams>,
+  left: Tensor,
+  right: Tensor,
+  params: ContractionParams,
+): Tensor {
+  if (sizeOf(params.inner) > 0) return makeNode(op, [left, right], params);
+  return zeros(params.output.map(({ list, index }) => params[list][index]!));
+}
 
 function defineContraction(name: string): Primitive<ContractionParams> {
   return definePrimitive<ContractionParams>({

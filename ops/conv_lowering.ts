@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { makeNode, type Tensor } from "../src/tensor.ts";
-import { along, contraction, convolution, plus } from "./contraction.ts";
+import type { Tensor } from "../src/tensor.ts";
+import { along, contraction, convolution, plus, sumOfProducts } from "./contraction.ts";
 import { type Geometry, type Phase, phasesOf } from "./conv_geometry.ts";
 import { mul } from "./elementwise.ts";
 import { zeros } from "./create.ts";
@@ -33,7 +33,7 @@ export function writeOutResult(images: Tensor, filters: Tensor, geometry: Geomet
     );
     return reshape(sum(taps, { axis: [5, 6] }), [count, groups * outputs, h, w]);
   }
-  const result = makeNode(kindOf(geometry), [filters, images], {
+  const result = sumOfProducts(kindOf(geometry), filters, images, {
     batch: [count, groups],
     rows: [outputs],
     columns: [h, w],
@@ -70,7 +70,7 @@ export function writeOutFilters(images: Tensor, result: Tensor, geometry: Geomet
     );
     return reshape(sum(taps, { axis: [0, 3, 4] }), [channels, 1, ...geometry.filters]);
   }
-  const gradient = makeNode(kindOf(geometry), [result, images], {
+  const gradient = sumOfProducts(kindOf(geometry), result, images, {
     batch: [groups],
     rows: [outputs],
     columns: [inputs, ...geometry.filters],
@@ -154,7 +154,7 @@ function tiles(result: Tensor, filters: Tensor, sizes: Sizes, geometry: Geometry
   const { count, groups, inputs, outputs } = sizes;
   const [h, w] = geometry.result;
   const [kh, kw] = geometry.filters;
-  const gradient = makeNode(contraction, [filters, result], {
+  const gradient = sumOfProducts(contraction, filters, result, {
     batch: [count, groups],
     rows: [inputs, kh, kw],
     columns: [h, w],
@@ -190,7 +190,7 @@ function tiles(result: Tensor, filters: Tensor, sizes: Sizes, geometry: Geometry
 
 function densePhase(result: Tensor, filters: Tensor, sizes: Sizes, y: Phase, x: Phase): Tensor {
   const { count, groups, inputs, outputs } = sizes;
-  return makeNode(convolution, [filters, result], {
+  return sumOfProducts(convolution, filters, result, {
     batch: [count, groups],
     rows: [inputs],
     columns: [y.size, x.size],

@@ -10,7 +10,7 @@ import { definePrimitive, type Primitive } from "../src/primitive.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
 import { describe, makeNode, type Tensor } from "../src/tensor.ts";
 import { elementAt, fillArray, requireDType } from "./common.ts";
-import { along, type AxisList, type AxisName, contraction } from "./contraction.ts";
+import { along, type AxisList, type AxisName, contraction, sumOfProducts } from "./contraction.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { iota } from "./create.ts";
 import { add, equal, mul, where } from "./elementwise.ts";
@@ -157,7 +157,7 @@ function writeOut(a: Tensor, b: Tensor, params: ContractParams): Tensor {
     return { list, index: labels[list].indexOf(label) };
   };
   const axes = (list: AxisList): number[] => labels[list].map((label) => sizes.get(label)!);
-  return makeNode(contraction, [a, b], {
+  return sumOfProducts(contraction, a, b, {
     batch: axes("batch"),
     rows: axes("rows"),
     columns: axes("columns"),
