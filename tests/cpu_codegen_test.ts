@@ -593,6 +593,33 @@ Deno.test("depthwise convolution, padded, strided and dilated", () => {
   }
 });
 
+Deno.test("gradient of a depthwise filter: several reductions at once that share what they read", () => {
+  for (
+    const [size, combine] of [[3, "sum"], [5, "sum"], [12, "sum"], [33, "sum"], [9, "max"], [
+      9,
+      "argMin",
+    ]] as const
+  ) {
+    const [n, c] = [2, 8];
+    const at = affine(-size - 1, size * size, size, 1, c * size * size, size, 1);
+    const guards = [
+      { form: affine(-1, 0, 1, 0, 0, 1, 0), size },
+      { form: affine(-1, 0, 0, 1, 0, 0, 1), size },
+    ];
+    const value = bin(
+      "mul",
+      load(0, at, "f32", guards),
+      load(1, affine(0, size * size, 0, 0, c * size * size, size, 1)),
+    );
+    const dtype = combine === "argMin" ? "i32" : "f32";
+    const kernel = fold(`filter gradient ${size} ${combine}`, [c, 3, 3], ["f32", "f32"], [
+      { combine, axes: [n, size, size], dtype, value },
+    ], [{ output: 0, at: affine(0, 9, 3, 1), axes: [], value: { kind: "reduced", dtype, stage: 0 } }]);
+    const length = n * c * size * size;
+    check(kernel, [fill("f32", length, 18), fill("f32", length, 19)], [c * 9], 1e-4);
+  }
+});
+
 Deno.test("random expressions over random shapes and forms", () => {
   let state = 12345;
   const random = (n: number): number => {

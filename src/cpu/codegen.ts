@@ -26,3 +26,20 @@ export function generate(kernel: Kernel, features: Features): GeneratedKernel {
       return generateScatter(kernel, features);
   }
 }
+
+/** The loops of a kernel for a reader (`DEBUG=4`). */
+export function describe(kernel: Kernel): string {
+  const { kind, label } = kernel;
+  switch (kind) {
+    case "fold":
+      return `fold ${label}: ${describeFold(kernel)}`;
+    case "contraction": {
+      const { batch, rows, columns, inner } = kernel;
+      return `contraction ${label}: batch [${batch}], rows [${rows}], columns [${columns}], inner [${inner}]`;
+    }
+    case "sort":
+      return `sort ${label}: ${kernel.rows} rows of ${kernel.size}`;
+    default:
+      return `${kind} ${label}: [${kernel.outer}, ${kernel.size}, ${kernel.innerSize}]`;
+  }
+}

@@ -14,6 +14,14 @@ import { binary, cast, unary } from "./expression_operations.ts";
 import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
 import type { Vector } from "./vector.ts";
 
+/** A value of every lane position, kept at element `at` of the memory at `base`. */
+export interface KeptValue {
+  readonly base: Local;
+  readonly at: Affine;
+  /** Read from there; until then every evaluation writes it. */
+  ready: boolean;
+}
+
 /** Writes expressions and stores into one function. */
 export class Emitter {
   /** The function. */
@@ -22,6 +30,8 @@ export class Emitter {
   readonly scopes: Scopes;
   readonly #inputs: readonly Local[];
   readonly #outputs: readonly Local[];
+  /** Values that are kept in memory between two walks along a row. */
+  readonly kept: Map<Expr, KeptValue> = new Map();
   #uses = new Map<Expr, number>();
   #dependencies = new Map<Expr, ReadonlySet<number>>();
 
@@ -116,6 +126,18 @@ export class Emitter {
   }
 
   #write(e: Expr): void {
+    const kept = this.kept.get(e);
+    if (!kept) return this.#compute(e);
+    const { f } = this;
+    const offset = this.scopes.address(kept.base, kept.at);
+    if (kept.ready) return void f.load("v128.load", offset);
+    const address = f.keep("i32");
+    this.#compute(e);
+    const value = f.keep();
+    f.get(address).get(value).store("v128.store", offset).get(value);
+  }
+
+  #compute(e: Expr): void {
     const { f, vector } = this;
     switch (e.kind) {
       case "index":
@@ -179,39 +201,33 @@ export class Emitter {
 
   /** A product that can be one instruction with the sum around it. */
   #isFusible(e: Expr): e is Expr & { kind: "binary" } {
-    return e.kind === "binary" && e.op === "mul" && e.dtype === "f32" && this.#isInline(e);
+    return e.kind === "binary" && !this.kept.has(e) && e.op === "mul" && e.dtype === "f32" &&
+      this.#isInline(e);
   }
 
   #load(e: Expr & { kind: "load" }): void {
-    const { f } = this;
-    const step = this.scopes.laneStep(e.at);
-    const guards = this.scopes.split(e.guards);
-    const exact = this.scopes.exact;
-    const valid = step !== 0 ? exact?.mask : undefined;
+    const { f, scopes } = this;
+    const step = scopes.laneStep(e.at);
+    const { uniform, lanes } = scopes.split(e.guards);
+    const { exact } = scopes;
     const fill = (): void => this.#raw(e.dtype, e.fill);
-    if (valid || (exact && guards.lanes.length > 0)) {
-      const mask = this.scopes.mask(guards, valid);
-      if (step === 0) {
-        const input = this.#inputs[e.input]!;
-        f.get(mask).op("v128.any_true").if(
-          () => f.load("v128.load32_splat", this.scopes.address(input, e.at)),
-          fill,
-          "v128",
-        );
-      } else if (step === 1) {
-        const whole = (): void => void f.load("v128.load", this.scopes.address(this.#inputs[e.input]!, e.at));
-        f.get(mask).op("i32x4.all_true").if(whole, () => this.#loadLanes(e, mask), "v128");
-      } else {
-        this.#loadLanes(e, mask);
-      }
+    // Neighbouring lanes are read as a whole even where some of them do not count: at most 12 bytes before
+    // or after an element that does, which are memory in any case.
+    const needsMask = exact && (lanes.length > 0 || (step !== 0 && step !== 1));
+    const guards = { uniform: [], lanes };
+    const mask = needsMask ? scopes.mask(guards, exact.mask) : undefined;
+    const read = (): void => {
+      if (!mask) return this.#loadWhole(e, step);
+      if (step === 0 || step === 1) {
+        f.get(scopes.any(guards, exact!.mask)).if(() => this.#loadWhole(e, step), fill, "v128");
+      } else this.#loadLanes(e, mask);
       fill();
       f.get(mask);
       this.vector.select();
-    } else {
-      const test = this.scopes.test(guards.uniform);
-      if (test) f.get(test).if(() => this.#loadWhole(e, step), fill, "v128");
-      else this.#loadWhole(e, step);
-    }
+    };
+    const test = scopes.test(uniform);
+    if (test) f.get(test).if(read, fill, "v128");
+    else read();
     if (e.dtype === "bool") f.i32x4(0).op("i32x4.ne");
   }
 
@@ -294,7 +310,20 @@ export class Emitter {
     this.value(store.value);
     if (store.value.dtype === "bool") f.i32x4(1).op("v128.and");
     const value = f.keep();
-    if (step === 1 && !exact) return void f.get(address).get(value).store("v128.store", offset);
+    const whole = (): void => void f.get(address).get(value).store("v128.store", offset);
+    if (step === 1 && exact) {
+      f.get(exact.count).i32(4).op("i32.ge_s").if(
+        whole,
+        () => this.#storeLanes(address, value, step, offset),
+      );
+    } else if (step === 1) whole();
+    else this.#storeLanes(address, value, step, offset);
+  }
+
+  /** Writes the valid lanes one by one; only lane 0, if the address does not depend on the lane. */
+  #storeLanes(address: Local, value: Local, step: number, offset: number): void {
+    const { f } = this;
+    const { exact } = this.scopes;
     for (let lane = 0; lane < (step === 0 ? 1 : 4); lane++) {
       const write = (): void => {
         const shift = offset + 4 * lane * step;

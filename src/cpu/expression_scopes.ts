@@ -43,6 +43,12 @@ export interface ScopeOptions {
   readonly exact?: { readonly count: Local; readonly mask: Local };
 }
 
+/** Guards apart by whether they differ from lane to lane. */
+export interface Guards {
+  readonly uniform: readonly Guard[];
+  readonly lanes: readonly Guard[];
+}
+
 interface BoundAxis extends AxisValue {
   readonly owner: Scope;
 }
@@ -293,7 +299,7 @@ export class Scopes {
   }
 
   /** Those of the guards that may fail here, apart by whether they differ from lane to lane. */
-  split(guards: readonly Guard[]): { uniform: Guard[]; lanes: Guard[] } {
+  split(guards: readonly Guard[]): Guards {
     const open = guards.filter((guard) => !this.#alwaysHolds(guard));
     return {
       uniform: open.filter((guard) => this.laneStep(guard.form) === 0),
@@ -328,12 +334,29 @@ export class Scopes {
     });
   }
 
-  /** A v128 local: the lanes where all guards hold. */
-  mask(guards: { uniform: readonly Guard[]; lanes: readonly Guard[] }, valid: Local | undefined): Local {
-    const all = [...guards.uniform, ...guards.lanes];
-    const key = `mask ${valid?.index} ${JSON.stringify(all)}`;
-    const lanesOfScope = valid ? this.#lanesAxes() : [];
-    return this.once(key, [...this.#keys(all), ...lanesOfScope], "v128", () => {
+  /** An i32 local: the guards hold for any lane. */
+  any(guards: Guards, valid: Local | undefined): Local {
+    const { key, axes } = this.#identify(guards, valid);
+    return this.once(
+      `any ${key}`,
+      axes,
+      "i32",
+      () => this.f.get(this.mask(guards, valid)).op("v128.any_true"),
+    );
+  }
+
+  #identify({ uniform, lanes }: Guards, valid: Local | undefined): { key: string; axes: number[] } {
+    const all = [...uniform, ...lanes];
+    return {
+      key: `mask ${valid?.index} ${JSON.stringify(all)}`,
+      axes: [...this.#keys(all), ...(valid ? this.#lanesAxes() : [])],
+    };
+  }
+
+  /** A v128 local: the lanes where all guards hold, and that are `valid`. */
+  mask(guards: Guards, valid: Local | undefined): Local {
+    const { key, axes } = this.#identify(guards, valid);
+    return this.once(key, axes, "v128", () => {
       let parts = 0;
       const and = (): void => {
         if (parts++ > 0) this.f.op("v128.and");

@@ -4,20 +4,20 @@
  *
  * @module
  */
-import { type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import type { Local, Operand } from "./assembler.ts";
 import { startKernel } from "./codegen_module.ts";
-import { Emitter } from "./expression.ts";
+import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
 import { emitLanes } from "./fold_lanes.ts";
 import { type FoldPlan, type InnerPlan, type Loop, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
-import type { Features, GeneratedKernel } from "./protocol.ts";
+import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
 /** Writes a fold. */
 export function generateFold(kernel: Fold, features: Features): GeneratedKernel {
   const plan = planFold(kernel);
-  const { module, vector, begin, end, addresses } = startKernel(
+  const { module, vector, begin, end, workspace, addresses } = startKernel(
     features,
     kernel.inputs.length + kernel.outputs.length,
   );
@@ -25,10 +25,17 @@ export function generateFold(kernel: Fold, features: Features): GeneratedKernel 
     inputs: addresses.slice(0, kernel.inputs.length),
     outputs: addresses.slice(kernel.inputs.length),
   };
-  const roots = [...kernel.stages, ...kernel.stores].map(({ value }) => value);
-  const emitter = new Emitter(vector, buffers, roots);
+  const walks = [...kernel.stages, ...kernel.stores];
+  let workspaceBytes = 0;
+  const kept = plan.kept.map(({ value, walk, at }): [Expr, KeptValue] => {
+    const base = vector.f.get(workspace).i32(workspaceBytes).op("i32.add").keep("i32");
+    workspaceBytes += aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
+    return [value, { base, at, ready: false }];
+  });
+  const emitter = new Emitter(vector, buffers, walks.map(({ value }) => value));
+  for (const [value, place] of kept) emitter.kept.set(value, place);
   if (plan.chunks > 0) new FoldWriter(kernel, plan, emitter).write(begin, end);
-  return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes: 0 };
+  return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes };
 }
 
 class FoldWriter {
@@ -163,16 +170,53 @@ class FoldWriter {
     if (!next) {
       kernel.stores.forEach((store, k) => {
         this.#along(store.axes, plan.stores[k]!, [store.value], 1, () => emitter.store(store));
+        this.#finishWalk(kernel.stages.length + k);
       });
       return;
     }
+    if (plan.taps.length > 0) return this.#tappedRow(next);
     const keepsOrder = next.combine === "argMax" || next.combine === "argMin";
     const width = keepsOrder ? 1 : plan.width;
     const reduction = new Reduction(emitter, next, kernel.axes.length, width);
     reduction.start();
     this.#along(next.axes, plan.stages[stage]!, [next.value], width, (k, mask) => reduction.step(k, mask));
-    const finished: FinishedValue = { local: reduction.across(), lanes: false };
+    this.#finishWalk(stage);
+    reduction.merge();
+    const finished: FinishedValue = { local: reduction.across(0), lanes: false };
     emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#rows(stage + 1));
+  }
+
+  /** What this walk has kept is read from now on. */
+  #finishWalk(number: number): void {
+    for (const { value, walk } of this.plan.kept) {
+      if (walk === number) this.emitter.kept.get(value)!.ready = true;
+    }
+  }
+
+  /** The one stage and the stores for all points of the taps at once, which share what they read. */
+  #tappedRow(stage: Stage): void {
+    const { kernel, plan, emitter } = this;
+    const taps = plan.taps.reduce((product, { size }) => product * size, 1);
+    const reduction = new Reduction(emitter, stage, kernel.axes.length, taps);
+    const each = (body: (tap: number) => void): void => {
+      let tap = 0;
+      this.#loops(plan.taps, true, () => body(tap++));
+    };
+    reduction.start();
+    this.#along(
+      stage.axes,
+      plan.stages[0]!,
+      [stage.value],
+      1,
+      (_, mask) => each((tap) => reduction.step(tap, mask)),
+    );
+    each((tap) => {
+      const finished: FinishedValue = { local: reduction.across(tap), lanes: false };
+      emitter.scope(
+        { reduced: new Map([[0, finished]]) },
+        () => kernel.stores.forEach((store) => emitter.store(store)),
+      );
+    });
   }
 
   /** Runs `body` for every vector of inner axes; once, where there are none. */
@@ -194,7 +238,7 @@ class FoldWriter {
         stop: loop.size,
         width,
         roots,
-        inner: [],
+        inner: this.plan.taps,
         body: (vectors, position) => {
           for (let k = 0; k < vectors; k++) {
             const mask = emitter.scopes.exact?.mask;

@@ -31,8 +31,15 @@ export interface FoldPlan {
   readonly outer: readonly Loop[];
   /** The parallel loop along which the lanes run: the column schedule. */
   readonly lanes: Loop | undefined;
+  /**
+   * Small parallel loops that a row does at once, written out, because they share most of what they read:
+   * the taps of a depthwise weight gradient.
+   */
+  readonly taps: readonly Loop[];
   readonly stages: readonly InnerPlan[];
   readonly stores: readonly InnerPlan[];
+  /** Values of a row that are dear and needed in more than one walk: kept in memory by the first of them. */
+  readonly kept: readonly { readonly value: Expr; readonly walk: number; readonly at: Affine }[];
   /** Vectors that a step along the lanes takes at once. */
   readonly width: number;
   /** Points in a chunk, or (where that is 1) blocks of the lanes' loop that are a chunk each. */
@@ -163,41 +170,90 @@ export function planFold(kernel: Fold): FoldPlan {
   });
   const lanes = byColumns ? best.lanes : undefined;
   const stagePlans = plans.slice(0, stages.length);
-  const storePlans = plans.slice(stages.length);
+  const oneStage = stages.length === 1 && stores.every((store) => points(store.axes) === 1);
+  const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
-  const width = !byColumns
-    ? 4
-    : stages.length === 1 && !stagePlans[0]!.unrolled && stores.every((s) => points(s.axes) === 1)
-    ? 4
-    : 1;
+  const width = !lanes || (oneStage && !stagePlans[0]!.unrolled) ? 4 : 1;
+  const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
   return {
-    outer: parallel.filter((loop) => loop !== lanes),
+    outer: parallel.filter((loop) => loop !== lanes && !taps.includes(loop)),
     lanes,
+    taps,
+    kept: lanes ? [] : keptValues(kernel, plans),
     stages: stagePlans,
-    stores: storePlans,
+    stores: plans.slice(stages.length),
     width,
-    ...chunking(total, lanes, byColumns ? best.work : rowWork),
+    ...chunking(total, together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/** The innermost parallel loops, at most 16 points, if something that the value reads is the same for them. */
+function sharingTaps(parallel: readonly Loop[], value: Expr): Loop[] {
+  const taps: Loop[] = [];
+  for (let count = 1, k = parallel.length - 1; k > 0; k--) {
+    count *= parallel[k]!.size;
+    if (count <= 16) taps.unshift(parallel[k]!);
+    else break;
+  }
+  const isShared = [...reachable([value])].some((e) =>
+    e.kind === "load" && taps.every(({ axis }) => (e.at.coefficients[axis] ?? 0) === 0)
+  );
+  return isShared ? taps : [];
+}
+
+/** Longest row of a kept value, in elements: it should stay in the cache. */
+const longestKept = 16384;
+
+function keptValues(kernel: Fold, plans: readonly InnerPlan[]): FoldPlan["kept"][number][] {
+  const walks = [...kernel.stages, ...kernel.stores];
+  const isDear = (e: Expr): boolean => [...reachable([e])].some((x) => x.kind === "unary" && heavy.has(x.op));
+  const kept: FoldPlan["kept"][number][] = [];
+  walks.forEach(({ axes, value: root }, walk) => {
+    if (points(axes) === 1 || points(axes) > longestKept) return;
+    const known = reachable([root]);
+    const later = walks.slice(walk + 1).filter((other) => String(other.axes) === String(axes));
+    const { loops } = plans[walk]!;
+    const coefficients = [...kernel.axes, ...axes].map((_, axis) => {
+      const k = loops.findIndex((loop) => loop.axis === axis);
+      return k < 0 ? 0 : loops.slice(k + 1).reduce((product, { size }) => product * size, 1);
+    });
+    const visit = (e: Expr): void => {
+      if (kept.some(({ value }) => value === e) || !isDear(e)) return;
+      const isInner = formsOf([e]).some((form) =>
+        form.coefficients.some((c, k) => c !== 0 && k >= kernel.axes.length)
+      );
+      if (known.has(e) && isInner) kept.push({ value: e, walk, at: { offset: 0, coefficients } });
+      else operands(e).forEach(visit);
+    };
+    for (const other of later) {
+      if (sameLoops(plans[walk]!, plans[walks.indexOf(other)]!)) visit(other.value);
+    }
+  });
+  return kept;
+}
+
+function sameLoops(a: InnerPlan, b: InnerPlan): boolean {
+  return JSON.stringify(a.loops) === JSON.stringify(b.loops);
 }
 
 function chunking(
   total: number,
-  lanes: Loop | undefined,
+  together: number,
+  divisible: boolean,
   work: number,
 ): Pick<FoldPlan, "pointsPerChunk" | "blocks" | "blockSize" | "chunks"> {
-  const size = lanes?.size ?? 1;
-  const count = total / size;
-  if (total === 0) return { pointsPerChunk: 1, blocks: 1, blockSize: size, chunks: 0 };
+  const count = total / together;
+  if (total === 0) return { pointsPerChunk: 1, blocks: 1, blockSize: together, chunks: 0 };
   const workOfPoint = work / count;
   const pointsPerChunk = Math.max(1, Math.floor(chunkWork / workOfPoint));
   // Blocks begin at cache lines.
-  const wanted = Math.ceil(size * chunkWork / workOfPoint / 16) * 16;
-  const blockSize = Math.min(size, Math.max(16, wanted));
-  const blocks = pointsPerChunk > 1 ? 1 : Math.ceil(size / blockSize);
+  const wanted = Math.ceil(together * chunkWork / workOfPoint / 16) * 16;
+  const blockSize = divisible ? Math.min(together, Math.max(16, wanted)) : together;
+  const blocks = pointsPerChunk > 1 ? 1 : Math.ceil(together / blockSize);
   return {
     pointsPerChunk,
     blocks,
-    blockSize: blocks === 1 ? size : blockSize,
+    blockSize: blocks === 1 ? together : blockSize,
     chunks: Math.ceil(count / pointsPerChunk) * blocks,
   };
 }
@@ -223,6 +279,7 @@ export function describeFold(kernel: Fold): string {
     (plan.blocks > 1 ? `, ${plan.blocks} blocks of ${plan.blockSize} to a point` : ""),
     `  for each point: ${plan.outer.map(loopText).join(", ") || "only one"}`,
     ...(plan.lanes ? [`   for ${loopText(plan.lanes)} by ${plan.width} × 4 lanes`] : []),
+    ...(plan.taps.length > 0 ? [`   for all of ${plan.taps.map(loopText).join(", ")} at once`] : []),
     ...parts.map(([name, inner]) => innerText(name, inner, plan.lanes === undefined)),
   ].join("\n");
 }

@@ -141,19 +141,23 @@ export class Reduction {
     return f.keep();
   }
 
-  /** The result of all accumulators and lanes together, in every lane. */
-  across(): Local {
-    const { f, vector } = this.emitter;
-    if (this.#isArg) {
-      this.#argAcross();
-      return this.lanes(0);
-    }
+  /** Combines all accumulators into the first (not for argMax and argMin, which have one per result). */
+  merge(): void {
     for (let distance = this.#accumulators.length >> 1; distance > 0; distance >>= 1) {
       for (let k = 0; k < distance; k++) {
         this.#merge(this.#accumulators[k]!, this.#accumulators[k + distance]!);
       }
     }
-    const { value, extra } = this.#accumulators[0]!;
+  }
+
+  /** The result of all lanes of accumulator k together, in every lane. */
+  across(k: number): Local {
+    const { f, vector } = this.emitter;
+    const { value, extra } = this.#accumulators[k]!;
+    if (this.#isArg) {
+      this.#argAcross(value, extra);
+      return this.lanes(k);
+    }
     f.get(value);
     vector.acrossLanes(() => this.#combine());
     f.set(value);
@@ -162,7 +166,7 @@ export class Reduction {
       vector.acrossLanes(() => f.op("v128.or"));
       f.set(extra);
     }
-    return this.lanes(0);
+    return this.lanes(k);
   }
 
   #merge(a: Accumulator, b: Accumulator): void {
@@ -173,9 +177,8 @@ export class Reduction {
     if (this.#tracksNan) f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
   }
 
-  #argAcross(): void {
+  #argAcross(value: Local, extra: Local): void {
     const { f, vector } = this.emitter;
-    const { value, extra } = this.#accumulators[0]!;
     const isFloat = this.stage.value.dtype === "f32";
     for (const order of [[2, 3, 0, 1], [1, 0, 3, 2]] as [number, number, number, number][]) {
       const x = f.get(value).get(value).shuffle(...order).keep();
