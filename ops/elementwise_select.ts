@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { convert } from "../src/compiler/interpret.ts";
+import { convert, rebits } from "../src/compiler/interpret.ts";
 import type { DType } from "../src/dtype.ts";
 import { DTypeError } from "../src/errors.ts";
 import { definePrimitive, type Primitive, type Sample } from "../src/primitive.ts";
@@ -134,14 +134,6 @@ export function cast(x: TensorLike, dtype: DType): Tensor {
   return source.dtype === dtype ? source : makeNode(casting, [source], { from: source.dtype, to: dtype });
 }
 
-const bits = new DataView(new ArrayBuffer(4));
-
-function rebits(value: number, { from, to }: ConversionParams): number {
-  if (from === "f32") bits.setFloat32(0, value);
-  else bits.setUint32(0, value);
-  return to === "f32" ? bits.getFloat32(0) : to === "i32" ? bits.getInt32(0) : bits.getUint32(0);
-}
-
 const bitcasting: Primitive<ConversionParams> = definePrimitive<ConversionParams>({
   name: "bitcast",
   infer: ([x], { to }) => ({ shape: x!.shape, dtype: to }),
@@ -151,7 +143,10 @@ const bitcasting: Primitive<ConversionParams> = definePrimitive<ConversionParams
     expr: ([x], _params, { dtype }) => ({ kind: "bitcast", dtype, x: x! }),
     cost: 0,
   },
-  reference: ([x], params) => ({ shape: x!.shape, data: x!.data.map((value) => rebits(value, params)) }),
+  reference: ([x], { from, to }) => ({
+    shape: x!.shape,
+    data: x!.data.map((value) => rebits(value, from, to)),
+  }),
   samples: [
     { inputs: [{ shape: [3, 3] }], params: { from: "f32", to: "u32" } },
     { inputs: [{ shape: [0] }], params: { from: "f32", to: "i32" } },

@@ -5,6 +5,8 @@
  * @module
  */
 export type { TensorLike } from "./common.ts";
+export { type NestedArray, Tensor, type TensorOptions } from "../src/tensor.ts";
+export type { DType, TensorData } from "../src/dtype.ts";
 export * from "./create.ts";
 export * from "./elementwise.ts";
 export {

@@ -139,7 +139,8 @@ export function convert(value: number, to: DType): number {
 
 const bits = new DataView(new ArrayBuffer(4));
 
-function rebits(value: number, from: DType, to: DType): number {
+/** The same 32 bits read as another dtype, as `bitcast` means it. */
+export function rebits(value: number, from: DType, to: DType): number {
   if (from === "f32") bits.setFloat32(0, value);
   else bits.setUint32(0, value >>> 0);
   return to === "f32" ? bits.getFloat32(0) : to === "i32" ? bits.getInt32(0) : bits.getUint32(0);

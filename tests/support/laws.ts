@@ -140,10 +140,25 @@ function checkFirst(
   return pushed!.some((x) => x !== 0);
 }
 
-/** vmap gives what a loop over the examples gives, for every choice of batched inputs. */
+/** vmap gives what a loop over the examples gives, for every choice of batched inputs; of the pullback too. */
 export function checkVmap(example: Case): boolean {
   const { inputs, call, name } = example;
   if (inputs.length === 0) return false;
+  checkLoop(example);
+  const floats = inputs.map(({ dtype = "f32" }, k) => dtype === "f32" ? k : -1).filter((k) => k >= 0);
+  if (call(...inputsOf(example)).dtype !== "f32") return true;
+  for (const k of floats) {
+    const gradient = (...given: Tensor[]): Tensor => {
+      const [output, pullback] = vjp(call, ...given);
+      return pullback(output)[k]!;
+    };
+    checkLoop({ ...example, name: `${name} (cotangent ${k})`, call: gradient });
+  }
+  return true;
+}
+
+function checkLoop(example: Case): void {
+  const { inputs, call, name } = example;
   const size = 3;
   const every = inputs.map(() => true);
   const choices = inputs.length === 1
@@ -168,7 +183,6 @@ export function checkVmap(example: Case): boolean {
       absolute: 1e-12,
     });
   }
-  return true;
 }
 
 /** What a case is evaluated for: its value, and its cotangents if it has any; with all leaves that have values. */
