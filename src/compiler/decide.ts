@@ -29,7 +29,11 @@ interface Virtual {
   readonly cost: number;
   readonly size: number;
   readonly sources: ReadonlySet<number>;
+  /** Contractions that are not buffers and would be the body of the kernel that reads this. */
+  readonly products: ReadonlySet<number>;
 }
+
+const none: ReadonlySet<number> = new Set();
 
 /** Decides for every node of a graph. */
 export function decide(graph: Graph, options: FuseOptions): Decision {
@@ -41,7 +45,7 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
   const virtual: Virtual[] = [];
   const below = (place: number): Virtual =>
     nodes[place]!.op === undefined || realised.has(place)
-      ? { cost: 1, size: 1, sources: new Set([place]) }
+      ? { cost: 1, size: 1, sources: new Set([place]), products: none }
       : virtual[place]!;
 
   nodes.forEach((node, place) => {
@@ -50,12 +54,19 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     let parts = node.inputs.map(below);
     if (kind === "elementwise" || kind === "reduction" || kind === "movement") {
       // Too much in one kernel: the largest operand becomes a buffer of its own.
-      while (parts.reduce((sum, part) => sum + part.size, 1) > largest || union(parts).size > mostSources) {
+      while (
+        parts.reduce((sum, part) => sum + part.size, 1) > largest ||
+        union(parts.map((part) => part.sources)).size > mostSources
+      ) {
         const worst = heaviest(graph, node, parts, realised);
         if (worst === undefined) break;
         realised.add(worst);
         parts = node.inputs.map(below);
       }
+    }
+    if (kind === "elementwise") {
+      for (const earlier of earlierProducts(graph, node, parts)) realised.add(earlier);
+      parts = node.inputs.map(below);
     }
     const own = node.op.lowering.kind === "elementwise" ? node.op.lowering.cost : kind === "gather" ? 3 : 0;
     const isAnchor = kind === "reduction" || kind === "contraction" || kind === "kernel" ||
@@ -63,7 +74,12 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     virtual[place] = {
       cost: isAnchor ? Infinity : own + parts.reduce((sum, part) => sum + part.cost, 0),
       size: (kind === "movement" ? 0 : 1) + parts.reduce((sum, part) => sum + part.size, 0),
-      sources: union(parts),
+      sources: union(parts.map((part) => part.sources)),
+      products: kind === "contraction"
+        ? new Set([place])
+        : kind === "elementwise" || kind === "movement"
+        ? union(parts.map((part) => part.products))
+        : none,
     };
     const { cost } = virtual[place]!;
     const isMovement = kind === "movement" || kind === "generator";
@@ -77,10 +93,26 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
   return { realised, shared: new Set(nodes.flatMap((_, place) => sinks[place]!.size > 1 ? [place] : [])) };
 }
 
-function union(parts: readonly Virtual[]): ReadonlySet<number> {
-  const all = new Set<number>();
-  for (const part of parts) for (const source of part.sources) all.add(source);
-  return all;
+function union(sets: readonly ReadonlySet<number>[]): ReadonlySet<number> {
+  return sets.reduce((all, set) => set.size === 0 ? all : all.union(set), none);
+}
+
+/**
+ * A kernel has one contraction. Where several meet, the last one takes in the sum of the earlier ones, so that a
+ * long sum of products is one running total and not many terms that wait for each other.
+ */
+function earlierProducts(graph: Graph, node: GraphNode, parts: readonly Virtual[]): number[] {
+  const lastOf = ({ products }: Virtual): number => Math.max(-1, ...products);
+  const last = parts.reduce((best, part) => lastOf(part) > lastOf(best) ? part : best, parts[0]!);
+  return node.inputs.filter((_, k) => !parts[k]!.products.isSubsetOf(last.products)).map((input) =>
+    belowMovements(graph, input)
+  );
+}
+
+/** The node that movements read in the end. */
+function belowMovements(graph: Graph, place: number): number {
+  while (graph.nodes[place]!.op?.lowering.kind === "movement") place = graph.nodes[place]!.inputs[0]!;
+  return place;
 }
 
 /** The largest operand (below movements) that is not a buffer yet. */

@@ -125,9 +125,11 @@ class Fuser {
 
   #push(fused: Fused, owner: number, time: number): void {
     const earliest = Math.max(time, ...fused.inputs.map((input) => this.#ready.get(input)!));
-    const isOutput = this.graph.outputs.includes(owner);
-    // Results of the program come as early as they can, so that what they are computed from is let go; everything else in its turn.
-    const when = isOutput ? earliest : Math.max(earliest, owner);
+    // Results of the program, and pieces of an assembly that are more than copies, come as early as they can, so
+    // that what they are computed from is let go; everything else in its turn.
+    const isPiece = this.node(owner).op!.lowering.kind === "assembly" && time >= 0;
+    const isEarly = isPiece || this.graph.outputs.includes(owner);
+    const when = isEarly ? earliest : Math.max(earliest, owner);
     this.#ready.set(owner, Math.max(when, this.#ready.get(owner) ?? -1));
     this.#launches.push({ fused, time: when });
   }
