@@ -208,7 +208,8 @@ export class Emitter {
   #load(e: Expr & { kind: "load" }): void {
     const { f, scopes } = this;
     const step = scopes.laneStep(e.at);
-    const { uniform, lanes } = scopes.split(e.guards);
+    const split = scopes.split(e.guards);
+    const { uniform, lanes } = step !== 0 || split.lanes.length > 0 ? scopes.splitOfLanes(e.guards) : split;
     const { exact } = scopes;
     const fill = (): void => this.#raw(e.dtype, e.fill);
     // Neighbouring lanes are read as a whole even where some of them do not count: at most 12 bytes before

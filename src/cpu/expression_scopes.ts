@@ -39,6 +39,8 @@ export interface ScopeOptions {
   readonly accumulator?: FinishedValue;
   /** The body runs many times for one run of the scope around it. */
   readonly loop?: boolean;
+  /** Axes of unrolled loops inside: guards of lane-dependent reads that involve them hold here (if not `exact`). */
+  readonly promised?: ReadonlySet<number>;
   /** Test guards for each lane; `count` (i32) lanes from the first on are valid, `mask` says so as a mask. */
   readonly exact?: { readonly count: Local; readonly mask: Local };
 }
@@ -59,6 +61,7 @@ interface Scope {
   readonly finished: Map<number, FinishedValue>;
   readonly loop: boolean;
   readonly exact: ScopeOptions["exact"];
+  readonly promised: ReadonlySet<number>;
   readonly start: Section;
   readonly memo: Map<unknown, Local>;
 }
@@ -100,6 +103,7 @@ export class Scopes {
       finished: new Map(),
       loop: options.loop ?? false,
       exact: options.exact ?? parent?.exact,
+      promised: options.promised ?? parent?.promised ?? new Set(),
       start: this.f.section(),
       memo: new Map(),
     };
@@ -305,6 +309,15 @@ export class Scopes {
       uniform: open.filter((guard) => this.laneStep(guard.form) === 0),
       lanes: open.filter((guard) => this.laneStep(guard.form) !== 0),
     };
+  }
+
+  /** The same for a read that depends on the lane, without what the generator has promised. */
+  splitOfLanes(guards: readonly Guard[]): Guards {
+    if (this.exact) return this.split(guards);
+    const { promised } = this.#scope;
+    const uniform = this.split(guards).uniform
+      .filter(({ form }) => !form.coefficients.some((c, axis) => c !== 0 && promised.has(axis)));
+    return { uniform, lanes: [] };
   }
 
   #alwaysHolds({ form, size }: Guard): boolean {

@@ -10,7 +10,8 @@ import { startKernel } from "./codegen_module.ts";
 import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
 import { emitLanes } from "./fold_lanes.ts";
-import { type FoldPlan, type InnerPlan, type Loop, planFold } from "./fold_plan.ts";
+import type { Loop } from "./expression_axes.ts";
+import { type FoldPlan, type InnerPlan, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
@@ -94,6 +95,7 @@ class FoldWriter {
       width: plan.width,
       roots: [...kernel.stages, ...kernel.stores].map(({ value }) => value),
       inner: [...plan.stages, ...plan.stores].flatMap(({ loops }) => loops),
+      unrolled: plan.stages.flatMap(({ loops, unrolled }) => unrolled ? loops : []),
       body: (vectors, position) => {
         if (vectors === 1) this.#column(0);
         else this.#neighbours(loop, vectors, position);
@@ -239,6 +241,7 @@ class FoldWriter {
         width,
         roots,
         inner: this.plan.taps,
+        unrolled: this.plan.taps,
         body: (vectors, position) => {
           for (let k = 0; k < vectors; k++) {
             const mask = emitter.scopes.exact?.mask;

@@ -9,8 +9,8 @@
 import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
 import type { Local, Operand } from "./assembler.ts";
 import type { Emitter } from "./expression.ts";
+import { guardsOf, type Loop, reachable } from "./expression_axes.ts";
 import type { ScopeOptions } from "./expression_scopes.ts";
-import { guardsOf, type Loop, reachable } from "./fold_plan.ts";
 
 /** What to run along the lanes. */
 export interface LanesOptions {
@@ -19,9 +19,11 @@ export interface LanesOptions {
   readonly stop: Operand;
   /** Vectors of the widest step; narrower steps take the rest. */
   readonly width: number;
-  /** The expressions of the body, and the loops inside it. */
+  /** The expressions of the body. */
   readonly roots: readonly Expr[];
+  /** The loops inside the body, and those of them that are unrolled. */
   readonly inner: readonly Loop[];
+  readonly unrolled: readonly Loop[];
   /** Writes one step of `vectors` vectors at `position`; the scope of the step is open. */
   readonly body: (vectors: number, position: Local) => void;
 }
@@ -31,15 +33,20 @@ export function emitLanes(emitter: Emitter, options: LanesOptions): void {
   const { f, scopes } = emitter;
   const { loop, start, stop, width } = options;
   const position = f.local("i32");
-  const guards = [...reachable(options.roots)].flatMap(guardsOf)
-    .filter((guard) => (guard.form.coefficients[loop.axis] ?? 0) !== 0)
-    .filter((guard, k, all) => all.findIndex((other) => sameGuard(guard, other)) === k);
   const bounds = new Bounds(emitter, options);
-  for (const guard of guards) bounds.narrow(guard);
+  const promised = new Set(options.unrolled.map(({ axis }) => axis));
+  const guards = guardsOfLanes(options.roots, loop).filter(({ form }) =>
+    form.coefficients.some((c, axis) => c !== 0 && (axis === loop.axis || promised.has(axis)))
+  );
+  for (const guard of guards) {
+    if (guard.form.coefficients[loop.axis]) bounds.narrow(guard);
+    else bounds.require(guard);
+  }
   const { low, high } = bounds;
   const step = (vectors: number, exact?: ScopeOptions["exact"]): void => {
     const axes = new Map([[loop.axis, { local: position, lanes: true, size: loop.size }]]);
-    scopes.open({ axes, loop: true, ...(exact ? { exact } : {}) }, () => options.body(vectors, position));
+    const rules = exact ? { exact } : { promised };
+    scopes.open({ axes, loop: true, ...rules }, () => options.body(vectors, position));
     if (!exact) f.increase(position, 4 * vectors);
   };
   const fast = (): void => {
@@ -72,18 +79,31 @@ export function emitLanes(emitter: Emitter, options: LanesOptions): void {
   }, rest);
 }
 
-function sameGuard(a: Guard, b: Guard): boolean {
-  return a.size === b.size && JSON.stringify(a.form) === JSON.stringify(b.form);
+/** The guards, each once, of what is read at different places along a loop. */
+function guardsOfLanes(roots: readonly Expr[], loop: Loop): Guard[] {
+  const differs = (form: Affine): boolean => (form.coefficients[loop.axis] ?? 0) !== 0;
+  const guards = new Map<string, Guard>();
+  for (const e of reachable(roots)) {
+    const own = guardsOf(e);
+    const isVarying = (e.kind === "load" && differs(e.at)) || own.some(({ form }) => differs(form));
+    for (const guard of isVarying ? own : []) guards.set(JSON.stringify(guard), guard);
+  }
+  return [...guards.values()];
 }
 
 /** The positions between `low` and `high` where all guards hold, whatever the loops inside do. */
 class Bounds {
   low: Operand;
   high: Operand;
+  // Several stages and stores may each have an axis of one number: the longest counts.
+  readonly #sizes = new Map<number, number>();
 
   constructor(readonly emitter: Emitter, readonly options: LanesOptions) {
     this.low = options.start;
     this.high = options.stop;
+    for (const { axis, size } of options.inner) {
+      this.#sizes.set(axis, Math.max(size, this.#sizes.get(axis) ?? 0));
+    }
   }
 
   /** Whether a step of so many positions may fit between the bounds, as far as it is known here. */
@@ -99,21 +119,10 @@ class Bounds {
       (this.high - this.low) % positions === 0;
   }
 
+  /** A guard that depends on the position. */
   narrow({ form, size }: Guard): void {
-    const { loop, inner } = this.options;
-    const step = form.coefficients[loop.axis]!;
-    let [least, most] = [0, 0];
-    for (const { axis, size } of inner) {
-      const reach = (form.coefficients[axis] ?? 0) * (size - 1);
-      least += Math.min(reach, 0);
-      most += Math.max(reach, 0);
-    }
-    // The rest of the form, at the loops that are around this one.
-    const known = new Set([loop.axis, ...inner.map(({ axis }) => axis)]);
-    const rest: Affine = {
-      offset: form.offset,
-      coefficients: form.coefficients.map((c, k) => known.has(k) ? 0 : c),
-    };
+    const step = form.coefficients[this.options.loop.axis]!;
+    const { rest, least, most } = this.#apart(form);
     // 0 ≤ rest + least + step · x and rest + most + step · x ≤ size − 1.
     if (step > 0) {
       this.#atLeast(rest, -1, -least, step);
@@ -122,6 +131,37 @@ class Bounds {
       this.#atLeast(rest, 1, most - size + 1, -step);
       this.#atMost(rest, 1, least, -step);
     }
+  }
+
+  /** A guard that depends on loops inside, but not on the position: where it may fail, nothing is between the bounds. */
+  require({ form, size }: Guard): void {
+    const { f, scopes } = this.emitter;
+    const { rest, least, most } = this.#apart(form);
+    const lowest = { ...rest, offset: rest.offset + least };
+    const fixed = scopes.constantValue(lowest);
+    if (fixed !== undefined) {
+      if (fixed < 0 || fixed + most - least >= size) this.high = 0;
+    } else if (size > most - least) {
+      f.push(this.high).i32(0);
+      scopes.index(lowest);
+      // 0 ≤ lowest and lowest + most − least < size.
+      this.high = f.i32(size - most + least).op("i32.lt_u").op("select").keep("i32");
+    } else {
+      this.high = 0;
+    }
+  }
+
+  /** A form as a part of the loops around this one, and what the loops inside can add to it. */
+  #apart(form: Affine): { rest: Affine; least: number; most: number } {
+    let [least, most] = [0, 0];
+    for (const [axis, size] of this.#sizes) {
+      const reach = (form.coefficients[axis] ?? 0) * (size - 1);
+      least += Math.min(reach, 0);
+      most += Math.max(reach, 0);
+    }
+    const isOutside = (axis: number): boolean => axis !== this.options.loop.axis && !this.#sizes.has(axis);
+    const coefficients = form.coefficients.map((c, axis) => isOutside(axis) ? c : 0);
+    return { rest: { offset: form.offset, coefficients }, least, most };
   }
 
   /** x ≥ ⌈(sign · rest + add) / step⌉. */

@@ -9,14 +9,9 @@
  *
  * @module
  */
-import { type Affine, type Expr, type Fold, type Guard, points } from "../compiler/kernel.ts";
+import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
-
-/** A loop over one or several axes of a kernel, under the number of the last of them. */
-export interface Loop {
-  readonly axis: number;
-  readonly size: number;
-}
+import { formsOf, type Loop, mergeAxes, reachable } from "./expression_axes.ts";
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -51,52 +46,6 @@ export interface FoldPlan {
 
 /** Vector instructions in a chunk, roughly: some microseconds. */
 const chunkWork = 16384;
-
-/** All expressions reachable from the roots, each once. */
-export function reachable(roots: readonly Expr[]): Set<Expr> {
-  const found = new Set<Expr>();
-  const visit = (e: Expr): void => {
-    if (found.has(e)) return;
-    found.add(e);
-    operands(e).forEach(visit);
-  };
-  roots.forEach(visit);
-  return found;
-}
-
-/** The guards of loads and gathers of an expression. */
-export function guardsOf(e: Expr): readonly Guard[] {
-  return e.kind === "load" || e.kind === "gather" ? e.guards : [];
-}
-
-function formsOf(roots: readonly Expr[]): Affine[] {
-  return [...reachable(roots)].flatMap((e) => [
-    ...(e.kind === "load" || e.kind === "gather" ? [e.at] : []),
-    ...(e.kind === "index" ? [e.form] : []),
-    ...(e.kind === "inside" ? e.guards : guardsOf(e)).map((guard) => guard.form),
-  ]);
-}
-
-/**
- * The loops over axes `first`, `first + 1`, … of the given sizes: neighbours that every form walks as one
- * become one loop, and axes of size 1 none.
- */
-export function mergeAxes(sizes: readonly number[], first: number, forms: readonly Affine[]): Loop[] {
-  const loops: Loop[] = [];
-  for (let k = sizes.length - 1; k >= 0; k--) {
-    const size = sizes[k]!;
-    if (size === 1) continue;
-    const next = loops[0];
-    const axis = first + k;
-    const joins = next &&
-      forms.every(({ coefficients }) =>
-        (coefficients[axis] ?? 0) === (coefficients[next.axis] ?? 0) * next.size
-      );
-    if (joins) loops[0] = { axis: next.axis, size: size * next.size };
-    else loops.unshift({ axis, size });
-  }
-  return loops;
-}
 
 /** Vector instructions of evaluating the roots once, with the lanes along an axis (−1: along none). */
 function cost(roots: readonly Expr[], axis: number): number {
