@@ -593,6 +593,41 @@ Deno.test("depthwise convolution, padded, strided and dilated", () => {
   }
 });
 
+Deno.test("windows with borders: maximum, average of what is inside, and long filters", () => {
+  for (
+    const [size, window, stride] of [[7, 3, 1], [16, 3, 2], [33, 3, 1], [24, 2, 2], [40, 21, 1]] as const
+  ) {
+    const padding = window >> 1;
+    const out = Math.floor((size + 2 * padding - window) / stride) + 1;
+    // Windows along both axes of [3, size, size], or along the last one where they are long.
+    const isLong = window > 3;
+    const axes = isLong ? [window] : [window, window];
+    const shape = isLong ? [3, size, out] : [3, out, out];
+    const rowStep = isLong ? 1 : stride;
+    const at = affine(
+      -padding * (isLong ? 1 : size + 1),
+      ...[size * size, rowStep * size, stride],
+      ...(isLong ? [1] : [size, 1]),
+    );
+    const across: Guard = { form: affine(-padding, 0, 0, stride, ...(isLong ? [1] : [0, 1])), size };
+    const down: Guard = { form: affine(-padding, 0, stride, 0, 1, 0), size };
+    const guards = isLong ? [across] : [down, across];
+    const x = load(0, at, "f32", guards);
+    const inside: Expr = { kind: "cast", dtype: "f32", x: { kind: "inside", dtype: "bool", guards } };
+    const reduced = (stage: number): Expr => ({ kind: "reduced", dtype: "f32", stage });
+    const outAt = affine(0, shape[1]! * out, out, 1);
+    const kernel = fold(`windows ${size} ${window} ${stride}`, shape, ["f32"], [
+      { combine: "sum", axes, dtype: "f32", value: x },
+      { combine: "sum", axes, dtype: "f32", value: inside },
+      { combine: "max", axes, dtype: "f32", value: load(0, at, "f32", guards, -Infinity) },
+    ], [
+      { output: 0, at: outAt, axes: [], value: bin("div", reduced(0), reduced(1)) },
+      { output: 1, at: outAt, axes: [], value: reduced(2) },
+    ]);
+    check(kernel, [fill("f32", 3 * size * size, 20)], [points(shape), points(shape)], 1e-5);
+  }
+});
+
 Deno.test("gradient of a depthwise filter: several reductions at once that share what they read", () => {
   for (
     const [size, combine] of [[3, "sum"], [5, "sum"], [12, "sum"], [33, "sum"], [9, "max"], [
