@@ -37,5 +37,6 @@ export { describeDevice, device, type DeviceName, memory, setDevice } from "./sr
 export { type MemoryStats } from "./src/compiler/backend.ts";
 export * from "./src/transforms/mod.ts";
 export * from "./ops/mod.ts";
+export * from "./models/mod.ts";
 export * from "./src/training/optim.ts";
 export * from "./src/training/schedule.ts";

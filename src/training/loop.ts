@@ -1,0 +1,196 @@
+/**
+ * The inner loop of training: batches become tensors while the device works, compiled steps follow one another, and
+ * their metrics are read late and together.
+ *
+ * @module
+ */
+import type { Batch as TensorBatch, Step, StepResult, TrainState } from "../../models/mod.ts";
+import { add, random, tensor } from "../../ops/mod.ts";
+import type { Batch } from "../data/batch.ts";
+import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
+import type { Tensor } from "../tensor.ts";
+import { jit } from "../transforms/jit.ts";
+import { treeMap } from "../tree.ts";
+
+/** The metrics of one step as numbers; `loss` is always among them. */
+export interface StepMetrics {
+  /** What is minimised. */
+  readonly loss: number;
+  /** Whatever else the step reports. */
+  readonly [name: string]: number;
+}
+
+/** A loss that is no number: the run cannot go on. */
+export class LossError extends Error {
+  /** The name of this class. */
+  override readonly name = "LossError";
+
+  /**
+   * @param step The step, counted from 1, whose loss it was.
+   * @param loss Its loss: NaN or an infinity.
+   */
+  constructor(readonly step: number, readonly loss: number) {
+    super(
+      `Cannot go on after step ${step}: its loss is ${loss}; a lower --lr, more --burn-in-steps or ` +
+        `another --seed may help`,
+    );
+  }
+}
+
+/**
+ * Compiles a step so that it reuses the memory of the state and the batch that it is given. The random key of step t
+ * is `foldIn(key, t)`, whatever happened before: a resumed run draws the same numbers.
+ *
+ * @param step The step.
+ */
+export function compileStep(step: Step): Step {
+  const keyed = (state: TrainState, batch: TensorBatch, key: Tensor): StepResult =>
+    step(state, batch, random.foldIn(key, state.step));
+  Object.defineProperty(keyed, "name", { value: step.name || "step" });
+  return jit(keyed, { donate: [0, 1] });
+}
+
+/**
+ * The arrays of a batch as tensors on the device.
+ *
+ * @param batch What the loader made.
+ * @param crop Side of its images in pixels.
+ */
+export async function uploadBatch({ labeled, unlabeled }: Batch, crop: number): Promise<TensorBatch> {
+  const image = (data: Float32Array): Tensor =>
+    tensor(data, { shape: [data.length / (3 * crop * crop), 3, crop, crop] });
+  const mask = tensor(labeled.mask, { shape: [labeled.mask.length / (crop * crop), crop, crop] });
+  return await realize({
+    labeled: { image: image(labeled.image), mask },
+    ...(unlabeled && { unlabeled: { image: image(unlabeled.image) } }),
+  });
+}
+
+/** How a stretch of steps is run. */
+export interface RunOptions {
+  /** First step, counted from 0. */
+  readonly from: number;
+  /** Step before which to stop. */
+  readonly to: number;
+  /** The compiled step that is taken as step t. */
+  readonly stepAt: (t: number) => Step;
+  /** The batches of the steps, in order. */
+  readonly batches: AsyncIterator<Batch>;
+  /** Side of their images in pixels. */
+  readonly crop: number;
+  /** Key of the run's random numbers. */
+  readonly key: Tensor;
+  /** Read the metrics of so many steps in one wait. */
+  readonly readEvery: number;
+  /** Called for every step, in order, with the number of steps done. */
+  readonly onMetrics: (done: number, metrics: StepMetrics) => void;
+  /** Asked after every step; true stops the stretch there. */
+  readonly stopped?: () => boolean;
+}
+
+/**
+ * Runs steps. The next batch is sent to the device while a step runs; nothing is waited for but the metrics.
+ *
+ * @param state The state before; its memory is given up.
+ * @returns The state after, and the number of steps done.
+ * @throws {LossError} If a loss is NaN or infinite.
+ */
+export async function runSteps(
+  state: TrainState,
+  { from, to, stepAt, batches, crop, key, readEvery, onMetrics, stopped }: RunOptions,
+): Promise<{ state: TrainState; done: number }> {
+  const unread: { done: number; metrics: StepResult["metrics"] }[] = [];
+  const flush = async (): Promise<void> => {
+    const named = unread.flatMap(({ done, metrics }) =>
+      Object.entries(metrics).map(([name, value]) => [`${done} ${name}`, value] as const)
+    );
+    const values = await readAll(Object.fromEntries(named));
+    for (const { done, metrics } of unread) {
+      const numbers = Object.fromEntries(
+        Object.keys(metrics).map((name) => [name, values[`${done} ${name}`]![0]!]),
+      ) as { loss: number };
+      dispose(metrics);
+      if (!Number.isFinite(numbers.loss)) throw new LossError(done, numbers.loss);
+      onMetrics(done, numbers);
+    }
+    unread.length = 0;
+  };
+
+  let done = from;
+  let batch = done < to ? await nextBatch(batches, crop) : undefined;
+  while (batch !== undefined) {
+    const result = stepAt(done)(state, batch, key);
+    state = result.state;
+    unread.push({ done: ++done, metrics: result.metrics });
+    const last = done === to || stopped?.() === true;
+    batch = last ? undefined : await nextBatch(batches, crop);
+    if (last || unread.length >= readEvery) await flush();
+  }
+  return { state, done };
+}
+
+async function nextBatch(batches: AsyncIterator<Batch>, crop: number): Promise<TensorBatch> {
+  const { value, done } = await batches.next();
+  if (done) throw new RangeError("Cannot take the next step: the loader has no batch for it");
+  return await uploadBatch(value as Batch, crop);
+}
+
+/** What a step costs. */
+export interface StepCost {
+  /** Seconds of one step, without compilation. */
+  readonly seconds: number;
+  /** Seconds of compilation. */
+  readonly compileSeconds: number;
+}
+
+/**
+ * Compiles a step and tries it on a copy of the state and an empty batch, so that its cost is known before the
+ * training begins. The state is not changed.
+ *
+ * @param step A compiled step.
+ * @param state The state.
+ * @param options Images of each stream, their side, whether there are unlabeled ones, and a listener to the compiler.
+ */
+export async function tryStep(
+  step: Step,
+  state: TrainState,
+  { batch, crop, unlabeled, onProgress }: {
+    batch: number;
+    crop: number;
+    unlabeled: boolean;
+    onProgress: (done: number, total: number) => void;
+  },
+): Promise<StepCost> {
+  const image = new Float32Array(batch * 3 * crop * crop);
+  const empty: Batch = {
+    step: 0,
+    labeled: { image, mask: new Int32Array(batch * crop * crop) },
+    ...(unlabeled && { unlabeled: { image } }),
+  };
+  const key = random.key(0);
+  let current = treeMap<TrainState>(state, (leaf: Tensor) => add(leaf, 0));
+  const begin = performance.now();
+  onCompile(onProgress);
+  let started: number;
+  try {
+    const first = step(await realize(current), await uploadBatch(empty, crop), key);
+    started = performance.now();
+    await readAll({ loss: first.metrics.loss });
+    current = first.state;
+    dispose(first.metrics);
+  } finally {
+    onCompile(undefined);
+  }
+  let seconds = (performance.now() - started) / 1000;
+  // The first run includes what backends put off; the second is what every later one takes.
+  if (seconds < 5) {
+    const again = performance.now();
+    const second = step(current, await uploadBatch(empty, crop), key);
+    await readAll({ loss: second.metrics.loss });
+    seconds = (performance.now() - again) / 1000;
+    current = second.state;
+    dispose(second.metrics);
+  }
+  dispose([current, key]);
+  return { seconds, compileSeconds: (started - begin) / 1000 };
+}

@@ -1,0 +1,82 @@
+/**
+ * What the three programs have in common: their frame, which turns errors into sentences, and the choice of the
+ * device.
+ *
+ * @module
+ */
+import { DataError } from "../data/errors.ts";
+import { describeDevice, device, setDevice } from "../device.ts";
+import { FileFormatError } from "../io/array.ts";
+import type { DeviceChoice } from "./config.ts";
+import { LossError } from "./loop.ts";
+import { type Given, OptionError, type OptionTable, readOptions } from "./options.ts";
+
+/** Errors whose message is all that a user needs: what is wrong is not in the program. */
+const plainErrors = [
+  OptionError,
+  DataError,
+  FileFormatError,
+  LossError,
+  Deno.errors.NotFound,
+  Deno.errors.AlreadyExists,
+  Deno.errors.PermissionDenied,
+  Deno.errors.NotADirectory,
+  Deno.errors.IsADirectory,
+];
+
+/**
+ * Runs a program: reads its options, shows its help, and ends the process with 0, with 2 after an error that the user
+ * can mend (its sentence on standard error), or with 1 after any other.
+ *
+ * @param table The program's options.
+ * @param program Its help, and what it does with the options; the number is the exit status.
+ * @param args The command line.
+ */
+export async function runProgram<T>(
+  table: OptionTable<T>,
+  { help, run }: { help: () => string; run: (values: Partial<T>) => Promise<number> },
+  args: string[],
+): Promise<never> {
+  // Without it the Vulkan loader writes to standard error when an adapter is asked for.
+  if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) {
+    Deno.env.set("XDG_RUNTIME_DIR", Deno.env.get("TMPDIR") ?? "/tmp");
+  }
+  try {
+    const given: Given<T> = readOptions(table, args);
+    if (given.help) {
+      console.log(help());
+      Deno.exit(0);
+    }
+    Deno.exit(await run(given.values));
+  } catch (error) {
+    const plain = plainErrors.some((kind) => error instanceof kind);
+    console.error(plain ? (error as Error).message : error);
+    Deno.exit(plain ? 2 : 1);
+  }
+}
+
+/**
+ * Chooses the device and says in one line which it is and why.
+ *
+ * @param choice What the configuration says.
+ * @throws {Error} If the device cannot be used.
+ */
+export async function chooseDevice(choice: DeviceChoice): Promise<string> {
+  await setDevice(choice);
+  const name = device()!;
+  const environment = Deno.env.get("ALLSPARK_DEVICE");
+  const why = choice !== "auto"
+    ? `--device ${choice}`
+    : environment !== undefined && environment !== "auto"
+    ? `ALLSPARK_DEVICE=${environment}`
+    : name === "webgpu"
+    ? "a GPU was found"
+    : "no GPU was found";
+  return `Device: ${name}, ${await describeDevice()} (${why})`;
+}
+
+/** A number of bytes for people. */
+export function megabytes(bytes: number): string {
+  const mega = bytes / 1e6;
+  return mega >= 1000 ? `${(mega / 1000).toFixed(1)} GB` : `${Math.max(1, Math.round(mega))} MB`;
+}

@@ -1,0 +1,67 @@
+/**
+ * Training states from and to the arrays of a checkpoint: the model under its official names, so that the file is a
+ * weight file too, and the optimiser's state and the step under names of ours.
+ *
+ * @module
+ */
+import { fromStateDict, type StateDictOptions, toStateDict, type TrainState } from "../../models/mod.ts";
+import type { DType } from "../dtype.ts";
+import { readAll } from "../evaluate.ts";
+import { type ArrayEntry, FileFormatError } from "../io/array.ts";
+import { type Tensor, tensor } from "../tensor.ts";
+import { treeFlatten } from "../tree.ts";
+
+/** What stands before the names of all that is not the model. */
+const prefix = "training.";
+
+/** Reads a state from the device, as the arrays of a checkpoint. */
+export async function stateToArrays(state: TrainState): Promise<Map<string, ArrayEntry>> {
+  const { params, bnState, memState, optState, step } = state;
+  const arrays = await toStateDict({ params, bnState, memState });
+  const { leaves, paths } = treeFlatten({ optState, step });
+  const tensors = leaves as Tensor[];
+  const values = await readAll(Object.fromEntries(paths.map((path, k) => [path, tensors[k]!])));
+  paths.forEach((path, k) => {
+    const { shape, dtype } = tensors[k]!;
+    const data = values[path]!;
+    arrays.set(prefix + path, { shape, dtype: dtype === "bool" ? "u32" : dtype, data });
+  });
+  return arrays;
+}
+
+/** The arrays of a checkpoint that are the model's. */
+export function modelArrays(arrays: ReadonlyMap<string, ArrayEntry>): Map<string, ArrayEntry> {
+  return new Map([...arrays].filter(([name]) => !name.startsWith(prefix)));
+}
+
+/**
+ * A state from the arrays of a checkpoint.
+ *
+ * @param arrays What {@linkcode stateToArrays} gave.
+ * @param fresh A state of the same model and optimiser; its values are not looked at.
+ * @param variant The model's encoder.
+ * @throws {FileFormatError} If arrays are missing, or are not of this model.
+ */
+export function stateFromArrays(
+  arrays: ReadonlyMap<string, ArrayEntry>,
+  fresh: TrainState,
+  variant: StateDictOptions["variant"],
+): TrainState {
+  const { params, bnState, memState, optState, step } = fresh;
+  const model = fromStateDict(modelArrays(arrays), { variant, base: { params, bnState, memState } });
+  const { leaves, paths, unflatten } = treeFlatten({ optState, step });
+  const rest = unflatten(leaves.map((leaf, k) => restored(arrays, prefix + paths[k]!, leaf as Tensor)));
+  return { ...fresh, ...model, ...rest };
+}
+
+function restored(arrays: ReadonlyMap<string, ArrayEntry>, name: string, like: Tensor): Tensor {
+  const entry = arrays.get(name);
+  if (entry?.shape.join() !== like.shape.join()) {
+    throw new FileFormatError(
+      `Cannot load the checkpoint: ${name} is ${
+        entry === undefined ? "missing" : `of shape [${entry.shape.join(", ")}]`
+      }; shape [${like.shape.join(", ")}] is required`,
+    );
+  }
+  return tensor(entry.data, { shape: like.shape, dtype: like.dtype satisfies DType });
+}
