@@ -34,7 +34,7 @@ export type Operand = Local | number;
 /** Code bytes, with places that may still grow. */
 export interface Section extends Array<number | Section> {}
 
-/** The target of branches: the end of a `block`, the start of a `loop`. */
+/** The target of branches: the start of a `loop`. */
 export interface Label {
   readonly depth: number;
 }
@@ -112,11 +112,6 @@ export class FunctionBuilder {
     return this.#write(0x43, ...new Uint8Array(new Float32Array([value]).buffer));
   }
 
-  /** Pushes an f64 constant. */
-  f64(value: number): this {
-    return this.#write(0x44, ...new Uint8Array(new Float64Array([value]).buffer));
-  }
-
   /** Pushes four copies of an f32, or four f32; kept in a local from the entry of the function on. */
   f32x4(...values: [number] | [number, number, number, number]): this {
     return this.#vector(new Float32Array(values.length === 1 ? new Array(4).fill(values[0]) : values));
@@ -182,19 +177,9 @@ export class FunctionBuilder {
     return this.#write(0xfc, 10, 0, 0);
   }
 
-  /** `memory.fill` (destination, byte, bytes on the stack). */
-  fill(): this {
-    return this.#write(0xfc, 11, 0);
-  }
-
   /** Calls a function. */
   call(callee: { readonly index: number }): this {
     return this.#write(0x10, ...unsigned(callee.index));
-  }
-
-  /** A block; a branch to its label leaves it. */
-  block(body: (label: Label) => void, result?: ValueType): this {
-    return this.#nest(0x02, body, result);
   }
 
   /** A loop; a branch to its label starts it again. */
@@ -296,29 +281,15 @@ export class FunctionBuilder {
 
 /** A module under construction: functions and one imported memory `env.memory`. */
 export class ModuleBuilder {
-  #imports: number[][] = [];
+  #memory: number[];
   #types: string[] = [];
   #functions: FunctionBuilder[] = [];
   #exports: { name: string; index: number }[] = [];
-  #importedFunctions = 0;
 
   /** `memory` is imported as `env.memory`, with at least one page. */
   constructor(options: { memory: { shared: boolean; maximumPages: number } }) {
     const { shared, maximumPages } = options.memory;
-    this.#imports.push([...text("env"), ...text("memory"), 2, shared ? 3 : 1, 1, ...unsigned(maximumPages)]);
-  }
-
-  /** Imports a function `env.<name>`; all imports come before the first `func`. */
-  import(
-    name: string,
-    params: readonly ValueType[],
-    results: readonly ValueType[],
-  ): { readonly index: number } {
-    if (this.#functions.length > 0) {
-      throw new Error(`Cannot import ${name}: functions are defined already; import before the first func`);
-    }
-    this.#imports.push([...text("env"), ...text(name), 0, ...unsigned(this.#type(params, results))]);
-    return { index: this.#importedFunctions++ };
+    this.#memory = [...text("env"), ...text("memory"), 2, shared ? 3 : 1, 1, ...unsigned(maximumPages)];
   }
 
   /** Adds a function; `exported` gives it its name outside. */
@@ -328,7 +299,7 @@ export class ModuleBuilder {
     results: readonly ValueType[],
     exported = false,
   ): FunctionBuilder {
-    const index = this.#importedFunctions + this.#functions.length;
+    const index = this.#functions.length;
     const builder = new FunctionBuilder(index, params, results);
     this.#functions.push(builder);
     if (exported) this.#exports.push({ name, index });
@@ -356,7 +327,7 @@ export class ModuleBuilder {
     const out = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
     const sections: [number, number[]][] = [
       [1, list(types)],
-      [2, list(this.#imports)],
+      [2, list([this.#memory])],
       [3, list(kinds)],
       [7, list(exports)],
       [10, list(bodies)],
