@@ -53,8 +53,7 @@ class Generator {
       tile: writeTile(this.#library, {
         height,
         width,
-        rowBytes: left.direct?.positionBytes ?? 4,
-        leftInnerBytes: left.direct?.innerBytes ?? 4 * height,
+        rowBytes: left.direct?.positionBytes,
         rightInnerBytes: right.direct?.innerBytes ?? 4 * width,
       }),
     });

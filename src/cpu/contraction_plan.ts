@@ -44,6 +44,12 @@ export interface DirectOperand {
   readonly innerBytes: number;
 }
 
+/** Rows or columns with their operand. */
+interface Side {
+  readonly axes: readonly JoinedAxis[];
+  readonly value: Expr;
+}
+
 /** A partition of panels into blocks of nearly equal size. */
 export interface Blocks {
   readonly panels: number;
@@ -88,7 +94,7 @@ const wantedChunks = 24;
 /** Products of a chunk below which cutting gains nothing. */
 const smallestChunk = 2 ** 18;
 /** Vectors of columns per tile for each height, so that sums, columns and one row value fit 16 registers. */
-const vectorsPerHeight = [0, 8, 4, 3, 2, 2, 2];
+const vectorsPerHeight = [0, 8, 4, 3, 2, 2];
 
 /** Decides the schedule. */
 export function planContraction(kernel: Contraction): ContractionPlan {
@@ -102,7 +108,12 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const [batches, inner] = [points(kernel.batch), points(kernel.inner)];
   const [rows, columns] = [sides.rows, sides.columns].map((side) => product(side.axes)) as [number, number];
 
-  const rowPanels = Math.ceil(rows / 6);
+  const leftDirect = directOperand(sides.rows, number.inner);
+  const rightDirect = directOperand(sides.columns, number.inner);
+  // Rows a multiple of the page size apart hinder each other in the cache.
+  const aliased = leftDirect !== undefined && rows > 1 && leftDirect.positionBytes % 4096 === 0;
+  const readsLeft = leftDirect?.innerBytes === 4 && columns <= (aliased ? 16 : 192);
+  const rowPanels = Math.ceil(rows / (readsLeft ? 4 : 5));
   const height = Math.ceil(rows / Math.max(rowPanels, 1));
   const tall = rows - rowPanels * (height - 1);
   const width = 4 * Math.min(vectorsPerHeight[height]!, Math.ceil(columns / 4));
@@ -135,8 +146,8 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const inScratch = (bytes: number): number => (scratchBytes += aligned(bytes)) - aligned(bytes);
   const inWorkspace = (bytes: number): number => (workspaceBytes += aligned(bytes)) - aligned(bytes);
   const operand = (
-    role: "left" | "right",
-    side: { axes: readonly JoinedAxis[]; value: Expr },
+    direct: DirectOperand | undefined,
+    side: Side,
     size: number,
     own: Blocks,
     other: Blocks,
@@ -147,11 +158,8 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     const bytes = depends * own.panels * size * inner * 4;
     const across = join(side.axes, forms);
     const innerAxes = join(number.inner, forms);
-    const direct = directOperand(side.value, across, innerAxes);
-    const readable = direct &&
-      (role === "left" ? direct.innerBytes <= 4 : direct.positionBytes === 4 && other.panels <= 2);
     const reused = other.blocks > 1 || depends < batches;
-    const place = readable ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
+    const place = direct ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
     const panelsPerChunk = Math.max(1, Math.round(16384 / Math.max(1, inner * size)));
     const chunks = place === "shared" ? depends * Math.ceil(own.panels / panelsPerChunk) : 0;
     // A whole panel is written even where only some of its columns exist.
@@ -167,14 +175,16 @@ export function planContraction(kernel: Contraction): ContractionPlan {
       inner: innerAxes,
       alongInner,
       place,
-      direct: readable ? direct : undefined,
+      direct,
       panelsPerChunk,
       chunks,
       offset,
     };
   };
-  const left = operand("left", sides.rows, height, rowBlocks, columnBlocks);
-  const right = operand("right", sides.columns, width, columnBlocks, rowBlocks);
+  // Packing gains nothing where every value is used once or twice.
+  const readsRight = rightDirect?.positionBytes === 4 && rowPanels <= 2;
+  const left = operand(readsLeft ? leftDirect : undefined, sides.rows, height, rowBlocks, columnBlocks);
+  const right = operand(readsRight ? rightDirect : undefined, sides.columns, width, columnBlocks, rowBlocks);
 
   const tileBytes = height * width * 4;
   const allTiles = batches * rowPanels * columnPanels;
@@ -238,17 +248,11 @@ function prefersExchange(kernel: Contraction, number: ReturnType<typeof numberAx
   return contiguous(number.rows) > contiguous(number.columns);
 }
 
-function directOperand(
-  value: Expr,
-  across: readonly JoinedAxis[],
-  inner: readonly JoinedAxis[],
-): DirectOperand | undefined {
-  if (
-    value.kind !== "load" || value.dtype !== "f32" || value.guards.length > 0 || across.length > 1 ||
-    inner.length > 1
-  ) {
-    return undefined;
-  }
+function directOperand({ value, axes }: Side, innerAxes: readonly JoinedAxis[]): DirectOperand | undefined {
+  if (value.kind !== "load" || value.dtype !== "f32" || value.guards.length > 0) return undefined;
+  const forms = formsOf([value]);
+  const [across, inner] = [join(axes, forms), join(innerAxes, forms)];
+  if (across.length > 1 || inner.length > 1) return undefined;
   const bytes = ([axis]: readonly JoinedAxis[]): number =>
     4 * (axis ? value.at.coefficients[axis.axis] ?? 0 : 0);
   const [positionBytes, innerBytes] = [bytes(across), bytes(inner)];

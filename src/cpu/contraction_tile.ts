@@ -13,68 +13,91 @@ import type { ScopeOptions } from "./expression_scopes.ts";
 import { limit, loadBuffers, writeExact, writeTests } from "./pack.ts";
 import { type Library, Vector } from "./vector.ts";
 
-/** Inner points per turn of the loop. */
+/** Inner points per turn of the loop: one vector of a row. */
 const unrolled = 4;
 
-/** Size of a tile, and how far apart its operands lie in memory (columns are neighbours). */
+/** Size of a tile, and how its operands lie in memory. */
 export interface TileShape {
   readonly height: number;
   readonly width: number;
-  readonly rowBytes: number;
-  readonly leftInnerBytes: number;
+  /** Bytes between the rows of the left operand, if it is read where it lies; otherwise it is a panel. */
+  readonly rowBytes: number | undefined;
+  /** Bytes between inner points of the right operand; its columns are neighbours. */
   readonly rightInnerBytes: number;
 }
 
 /**
  * The function `(sums, left, right, count, more)`: adds `count` products per element to the tile at `sums`
  * ([height][width] f32), which counts as zero unless `more`.
+ *
+ * The engine checks the bounds of every access, which costs more than a shuffle. So values of the left
+ * operand are read four at a time and spread from registers.
  */
 export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
-  const { height, width } = shape;
+  const { height, width, rowBytes, rightInnerBytes } = shape;
   const f = library.module.func("tile", ["i32", "i32", "i32", "i32", "i32"], []);
   const [sums, left, right, count, more] = f.params as [Local, Local, Local, Local, Local];
   const vector = new Vector(f, library);
   const vectors = width / 4;
   const total = Array.from({ length: height * vectors }, () => f.local("v128"));
-  const loadRow = (k: number, row: number): FunctionBuilder =>
-    f.get(left).load("v128.load32_splat", k * shape.leftInnerBytes + row * shape.rowBytes);
-  const loadColumn = (k: number, v: number): FunctionBuilder =>
-    f.get(right).load("v128.load", k * shape.rightInnerBytes + 16 * v);
-  const add = (row: number, v: number, x: Local, y: Local): void => {
-    const sum = total[row * vectors + v]!;
-    f.get(x);
-    vector.multiplyAdd(() => f.get(y), () => f.get(sum));
-    f.set(sum);
-  };
-  // The shorter side of the tile stays in registers while the longer one is read value by value.
-  const step = (k: number): void => {
+  const leftInnerBytes = rowBytes === undefined ? height * 4 : 4;
+  const spread = (four: Local, lane: number): Local =>
+    f.get(four).get(four).shuffle(lane, lane, lane, lane).keep();
+
+  /** Adds the products of inner point `k` after the pointers; `loadRow` gives four copies of a row's value. */
+  const step = (k: number, loadRow: (row: number) => Local): void => {
+    const loadColumn = (v: number): Local =>
+      f.get(right).load("v128.load", k * rightInnerBytes + 16 * v).keep();
+    const add = (row: number, v: number, x: Local, y: Local): void => {
+      const sum = total[row * vectors + v]!;
+      f.get(x);
+      vector.multiplyAdd(() => f.get(y), () => f.get(sum));
+      f.set(sum);
+    };
+    // The shorter side of the tile stays in registers while the longer one is read value by value.
     if (height < vectors) {
-      const rows = Array.from({ length: height }, (_, row) => loadRow(k, row).keep());
+      const rows = Array.from({ length: height }, (_, row) => loadRow(row));
       for (let v = 0; v < vectors; v++) {
-        const column = loadColumn(k, v).keep();
+        const column = loadColumn(v);
         rows.forEach((row, r) => add(r, v, row, column));
       }
     } else {
-      const columns = Array.from({ length: vectors }, (_, v) => loadColumn(k, v).keep());
+      const columns = Array.from({ length: vectors }, (_, v) => loadColumn(v));
       for (let r = 0; r < height; r++) {
-        const row = loadRow(k, r).keep();
+        const row = loadRow(r);
         columns.forEach((column, v) => add(r, v, row, column));
       }
     }
   };
-  const steps = (size: number): void => {
-    f.while(() => f.get(count).i32(size).op("i32.ge_s"), () => {
-      for (let k = 0; k < size; k++) step(k);
-      f.increase(left, size * shape.leftInnerBytes).increase(right, size * shape.rightInnerBytes);
-      f.increase(count, -size);
-    });
+  const advance = (by: number): void => {
+    f.increase(left, by * leftInnerBytes).increase(right, by * rightInnerBytes).increase(count, -by);
   };
 
   f.get(more).if(() => {
     total.forEach((sum, k) => f.get(sums).load("v128.load", 16 * k).set(sum));
   });
-  steps(unrolled);
-  steps(1);
+  f.while(() => f.get(count).i32(unrolled).op("i32.ge_s"), () => {
+    const load = (offset: number): Local => f.get(left).load("v128.load", offset).keep();
+    if (rowBytes === undefined) {
+      // The values of four inner points are one stream.
+      let four: Local;
+      for (let k = 0; k < unrolled; k++) {
+        step(k, (row) => {
+          const index = k * height + row;
+          if (index % 4 === 0) four = load(4 * index);
+          return spread(four, index % 4);
+        });
+      }
+    } else {
+      const rows = Array.from({ length: height }, (_, row) => load(row * rowBytes));
+      for (let k = 0; k < unrolled; k++) step(k, (row) => spread(rows[row]!, k));
+    }
+    advance(unrolled);
+  });
+  f.while(() => f.get(count), () => {
+    step(0, (row) => f.get(left).load("v128.load32_splat", row * (rowBytes ?? 4)).keep());
+    advance(1);
+  });
   total.forEach((sum, k) => f.get(sums).get(sum).store("v128.store", 16 * k));
   return f;
 }
