@@ -5,11 +5,12 @@
  * @module
  */
 import type { Expr } from "../src/compiler/kernel.ts";
+import { erf as erfOf } from "../src/special_functions.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
-import { add, mul, sub } from "./elementwise_arithmetic.ts";
+import { mul, sub } from "./elementwise_arithmetic.ts";
 import { greater } from "./elementwise_logic.ts";
-import { erf } from "./elementwise_math.ts";
+import { exp, square } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { callUnary, defineUnary } from "./support_elementwise.ts";
 
@@ -131,6 +132,48 @@ export function silu(x: TensorLike): Tensor {
   return mul(x, sigmoid(x));
 }
 
+const multiply = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a, b });
+const plus = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "add", a, b });
+
+/** Φ(x) = ½(1 + erf(x / √2)), the distribution function of the normal distribution. */
+function normalDistribution(x: Expr): Expr {
+  const scaled = multiply(x, number(Math.SQRT1_2));
+  return plus(multiply({ kind: "unary", dtype: "f32", op: "erf", x: scaled }, number(0.5)), number(0.5));
+}
+
+/** φ(x) = Φ'(x). */
+function normalDensity(x: Expr): Expr {
+  const power = multiply(multiply(x, x), number(-0.5));
+  return multiply({ kind: "unary", dtype: "f32", op: "exp", x: power }, number(1 / Math.sqrt(2 * Math.PI)));
+}
+
+const distributionOf = (x: number): number => 0.5 + 0.5 * erfOf(x * Math.SQRT1_2);
+const densityOf = (x: number): number => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
+
+// One node each for gelu and its slope, so that the backward pass reads x alone and keeps nothing in between.
+const gaussianSlope = defineUnary("geluSlope", {
+  op: {
+    expr: (x) => plus(normalDistribution(x), multiply(x, normalDensity(x))),
+    reference: (x) => distributionOf(x) + x * densityOf(x),
+  },
+  dtypes: ["f32"],
+  cost: 35,
+  slope: (t, x) => {
+    const density = mul(exp(mul(square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+    return mul(t, mul(density, sub(2, square(x))));
+  },
+});
+
+const gaussian = defineUnary("gelu", {
+  op: {
+    expr: (x) => multiply(x, normalDistribution(x)),
+    reference: (x) => x * distributionOf(x),
+  },
+  dtypes: ["f32"],
+  cost: 20,
+  slope: (t, x) => mul(t, callUnary(gaussianSlope, x)),
+});
+
 /**
  * The Gaussian error linear unit x · ½(1 + erf(x / √2)), in its exact form (not the tanh approximation). f32.
  *
@@ -143,5 +186,5 @@ export function silu(x: TensorLike): Tensor {
  * ```
  */
 export function gelu(x: TensorLike): Tensor {
-  return mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+  return callUnary(gaussian, x);
 }

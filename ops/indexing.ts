@@ -86,7 +86,8 @@ function spread(values: Tensor, indices: Tensor, axis: number, like: Aval): Tens
   const shape = [...before, count, size, ...after];
   const widen = (x: Tensor): Tensor => broadcastTo(reshape(x, [...before, count, 1, ...after]), shape);
   const isPlace = equal(widen(indices), iota(shape, { axis: axis + 1 }));
-  return sum(where(isPlace, widen(values), 0), { axis });
+  const placed = where(isPlace, widen(values), 0);
+  return count === 1 ? reshape(placed, like.shape) : sum(placed, { axis });
 }
 
 /** Throws unless both have the same rank and equal sizes except along the axis. */

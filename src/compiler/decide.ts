@@ -90,7 +90,14 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
       !isMovement && ((sinks[place]!.size > 1 && cost > cheap) || cost > (wide.get(place) ?? Infinity))
     ) realised.add(place);
   });
-  return { realised, shared: new Set(nodes.flatMap((_, place) => sinks[place]!.size > 1 ? [place] : [])) };
+  // A reader that became a buffer is a kernel of its own, so a reduction or product may have more of them now.
+  const readers = findSinks(graph, realised);
+  nodes.forEach((node, place) => {
+    const kind = node.op?.lowering.kind;
+    const isBody = kind === "reduction" || kind === "contraction";
+    if (isBody && readers[place]!.size > 1) realised.add(place);
+  });
+  return { realised, shared: new Set(nodes.flatMap((_, place) => readers[place]!.size > 1 ? [place] : [])) };
 }
 
 function union(sets: readonly ReadonlySet<number>[]): ReadonlySet<number> {
@@ -140,13 +147,14 @@ function heaviest(
  * For every node the kernels that would evaluate it, each named by a node: a reader that is computed within a
  * single other kernel stands for that kernel, so that a diamond of elementwise nodes counts once.
  */
-function findSinks(graph: Graph): ReadonlySet<number>[] {
+function findSinks(graph: Graph, realised: ReadonlySet<number> = none): ReadonlySet<number>[] {
   const sinks: Set<number>[] = graph.nodes.map(() => new Set());
   graph.outputs.forEach((place, k) => sinks[place]!.add(-1 - k));
   for (let place = graph.nodes.length - 1; place >= 0; place--) {
     const node = graph.nodes[place]!;
     const kind = node.op?.lowering.kind;
-    const isWithin = kind === "movement" || (kind === "elementwise" && sinks[place]!.size === 1);
+    const isWithin = kind === "movement" ||
+      (kind === "elementwise" && sinks[place]!.size === 1 && !realised.has(place));
     for (const input of node.inputs) {
       if (isWithin) { for (const sink of sinks[place]!) sinks[input]!.add(sink); }
       else sinks[input]!.add(place);
