@@ -47,12 +47,14 @@ export function reachable(
 /** True if the tensor hangs on an alias or a placeholder of a function that is being transformed now. */
 export function isSymbolic(tensor: Tensor): boolean {
   return tensor.symbolic &&
-    reachable([tensor], (node) => !node.symbolic).some((node) => node.trace !== undefined && isOpen(node));
+    reachable([tensor], (node) => !node.symbolic).some(isOpen);
 }
 
-function isOpen(node: Tensor): boolean {
-  if (node.op === undefined && node.trace!.kind === "alias") return false; // evaluated since
-  return node.trace!.active || node.trace!.kind === "placeholder";
+/** Whether an alias or placeholder has no values now: its function is running, or it is a placeholder. */
+export function isOpen(node: Tensor): boolean {
+  if (node.trace === undefined) return false;
+  if (node.op === undefined && node.trace.kind === "alias") return false; // evaluated since
+  return node.trace.active || node.trace.kind === "placeholder";
 }
 
 class Builder implements GraphWriter {
@@ -233,9 +235,7 @@ function withoutDeadNodes(
 export function checkReadable(tensors: readonly Tensor[]): void {
   for (const tensor of tensors) {
     if (!tensor.symbolic) continue;
-    const open = reachable([tensor], (node) => !node.symbolic).find((node) =>
-      node.trace !== undefined && isOpen(node)
-    );
+    const open = reachable([tensor], (node) => !node.symbolic).find(isOpen);
     if (open === undefined) continue;
     const { name, active } = open.trace!;
     throw new TraceError(

@@ -8,7 +8,7 @@ import type { Backend, Executable } from "../compiler/backend.ts";
 import { readyBackend } from "../device.ts";
 import { DisposedError, TraceError } from "../errors.ts";
 import { compile, evaluate, leafBuffer } from "../evaluate.ts";
-import { buildGraph, isSymbolic, reachable } from "../graph.ts";
+import { buildGraph, isOpen, isSymbolic, reachable } from "../graph.ts";
 import { describe, makeLeaf, makePlaceholder, Tensor, type Trace } from "../tensor.ts";
 import { treeFlatten, treeStructure, treeTensors } from "../tree.ts";
 import { nameOf, runTraced } from "./tracing.ts";
@@ -132,9 +132,7 @@ function trace<P extends unknown[], R>(
   const { leaves: resultLeaves, unflatten: rebuild } = treeFlatten(result);
   const results = resultLeaves.filter((leaf) => leaf instanceof Tensor);
   const own = new Set(placeholders);
-  const foreign = reachable(results, (node) => !node.symbolic).some((node) =>
-    node.trace !== undefined && !own.has(node) && isSymbolic(node)
-  );
+  const foreign = reachable(results, (node) => !node.symbolic).some((node) => isOpen(node) && !own.has(node));
   if (foreign) return undefined;
   // What was built before the call is evaluated once, not in every run.
   evaluate(capturedBefore(first, results), backend);
