@@ -38,7 +38,8 @@ export function plan(graph: Graph, { launches, extra }: Launches): Program {
   });
 
   const result: Launch[] = launches.map((launch, time) => {
-    for (const buffer of launch.outputs) {
+    // Nothing writes an empty intermediate, so that it first appears where it is read.
+    for (const buffer of [...launch.outputs, ...launch.inputs]) {
       if (places.has(buffer)) continue;
       const bytes = 4 * (extra.get(buffer)?.length ?? points(graph.nodes[buffer]!.shape));
       const slot = takeSlot(slots, free, bytes);

@@ -244,5 +244,5 @@ function withoutUnreadStores(launches: readonly Fused[], kept: ReadonlySet<numbe
         })),
       },
     };
-  });
+  }).filter(({ outputs }) => outputs.length > 0);
 }
