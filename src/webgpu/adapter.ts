@@ -1,0 +1,79 @@
+/**
+ * Finding an adapter and opening a device with everything that it allows.
+ *
+ * @module
+ */
+import { environment } from "../debug.ts";
+import type { Family } from "./schedule.ts";
+
+/** How an adapter is asked for. */
+export interface AdapterOptions {
+  /** Whether an adapter that computes on the cpu will do. */
+  readonly allowSoftware?: boolean;
+  /** Which kernels to use; chosen by the adapter if it is not given. */
+  readonly family?: Family;
+}
+
+/** An open device. */
+export interface OpenDevice {
+  readonly gpu: GPUDevice;
+  readonly name: string;
+  readonly isSoftware: boolean;
+  readonly family: Family;
+  readonly hasTimestamps: boolean;
+}
+
+const hints =
+  "install a GPU driver with Vulkan (in NVIDIA containers NVIDIA_DRIVER_CAPABILITIES must include graphics), or for tests a software adapter: `apt-get install mesa-vulkan-drivers libvulkan1` on Debian";
+
+const wantedLimits = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
+
+/** Opens a device, or says why there is none. */
+export async function openDevice(options: AdapterOptions): Promise<OpenDevice | string> {
+  prepareEnvironment();
+  if (navigator.gpu === undefined) return "this runtime has no WebGPU; use Deno 2.9 or newer";
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (adapter === null) return `no adapter was found; ${hints}`;
+  const { info } = adapter;
+  const name = info.description || `${info.vendor} ${info.device}`;
+  const isSoftware = info.isFallbackAdapter || name.startsWith("llvmpipe");
+  if (isSoftware && options.allowSoftware === false) {
+    return `the only adapter, ${name}, computes on the cpu, where the cpu device is faster; ${hints}`;
+  }
+  const hasTimestamps = adapter.features.has("timestamp-query");
+  const limits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
+  const gpu = await adapter.requestDevice({
+    label: name,
+    requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
+    requiredLimits: limits,
+  });
+  return { gpu, name, isSoftware, family: familyOf(options, isSoftware), hasTimestamps };
+}
+
+function familyOf(options: AdapterOptions, isSoftware: boolean): Family {
+  const asked = options.family ?? environment("ALLSPARK_WEBGPU_FAMILY");
+  if (asked === "gpu" || asked === "software") return asked;
+  if (asked !== undefined) {
+    throw new RangeError(`Cannot use kernel family ${JSON.stringify(asked)}: it must be "gpu" or "software"`);
+  }
+  return isSoftware ? "software" : "gpu";
+}
+
+/** Keeps the Vulkan loader from writing to stderr, and wgpu from trying OpenGL. */
+function prepareEnvironment(): void {
+  const { state } = Deno.permissions.querySync({ name: "env" });
+  if (state !== "granted") return;
+  if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) {
+    Deno.env.set("XDG_RUNTIME_DIR", Deno.env.get("TMPDIR") ?? "/tmp");
+  }
+  if (Deno.build.os === "linux" && Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) {
+    Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * How a contraction is made ready for tiles. Each operand is best read four elements at a time, either along
+ * its own axis or along the summed one. An operand whose elements do not lie so, or that is an expression, is
+ * first written to scratch memory in the right order (for a convolution: its windows), if its elements are used
+ * often enough to pay for that.
+ *
+ * @module
+ */
+import { contiguousStrides } from "../compiler/affine.ts";
+import { mapAffine } from "../compiler/expression.ts";
+import { type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { isContiguous, loadCost } from "./fold_plan.ts";
+import { formsOf, simplifyContraction, transposed } from "./simplify.ts";
+
+/** How an operand is read: four along its own axis, four along the inner axis, or one by one. */
+export type Reading = "own" | "inner" | "single";
+
+/** A side of a contraction. */
+export type Side = "left" | "right";
+
+/** Positions of the axis lists in the coefficients. */
+export interface Layout {
+  readonly rows: number;
+  readonly columns: number;
+  readonly inner: number;
+  readonly end: number;
+}
+
+/** Where each axis list starts. */
+export function layoutOf({ batch, rows, columns, inner }: Contraction): Layout {
+  const [r, c] = [batch.length, batch.length + rows.length];
+  return { rows: r, columns: c, inner: c + columns.length, end: c + columns.length + inner.length };
+}
+
+/** Simplified, and turned so that neighbouring columns are neighbours in the output. */
+export function orient(kernel: Contraction): Contraction {
+  const simple = simplifyContraction(kernel);
+  const layout = layoutOf(simple);
+  const last = (list: readonly number[], first: number): number | undefined =>
+    list.length === 0 ? undefined : first + list.length - 1;
+  const [row, column] = [last(simple.rows, layout.rows), last(simple.columns, layout.columns)];
+  const steps = (axis: number | undefined): boolean =>
+    axis !== undefined && simple.stores.every((store) => Math.abs(store.at.coefficients[axis] ?? 0) === 1);
+  if (steps(row) && !steps(column)) return transposed(simple);
+  // A single column is better a single row: columns are what is taken four at a time.
+  if (points(simple.columns) < 4 && points(simple.rows) >= 4) return transposed(simple);
+  return simple;
+}
+
+/** The cheapest way to read an operand, with its cost per element in nanoseconds. */
+export function readingOf(kernel: Contraction, side: Side): { reading: Reading; cost: number } {
+  const layout = layoutOf(kernel);
+  const expr = kernel[side];
+  const [list, first] = side === "left" ? [kernel.rows, layout.rows] : [kernel.columns, layout.columns];
+  let best: { reading: Reading; cost: number } = { reading: "single", cost: loadCost(expr, undefined) };
+  const consider = (reading: Reading, cost: number): void => {
+    if (cost < best.cost) best = { reading, cost };
+  };
+  // Past the end of the last own axis four-element loads read what no result uses, so its size may be odd.
+  if (list.length > 0 && points(list) >= 4 && list.at(-1)! >= 4) {
+    consider("own", loadCost(expr, first + list.length - 1) / 4);
+  }
+  if (kernel.inner.length > 0 && kernel.inner.at(-1)! % 4 === 0) {
+    consider("inner", loadCost(expr, layout.end - 1) / 4 + 0.01);
+  }
+  return best;
+}
+
+/** Largest scratch buffer that an operand is written to, in elements. */
+const mostPacked = 2 ** 24;
+
+/** An operand that is written to scratch first: the fold that does it, and the contraction that reads it. */
+export interface Packed {
+  readonly fold: Fold;
+  readonly kernel: Contraction;
+  readonly length: number;
+}
+
+/** Writes an operand to scratch memory if that pays; `across` = how many tiles read each element. */
+export function packOperand(kernel: Contraction, side: Side, across: number): Packed | undefined {
+  const { cost } = readingOf(kernel, side);
+  const single = loadCost(kernel[side], undefined);
+  const packed = 6.25;
+  // 12 ns to write an element; reading it in scattered order costs what it costs.
+  if ((single + 12) + across * packed >= across * cost) return undefined;
+  const layout = layoutOf(kernel);
+  const own = side === "left" ? kernel.rows : kernel.columns;
+  const first = side === "left" ? layout.rows : layout.columns;
+  const uses = (axis: number): boolean =>
+    formsOf(kernel[side]).some((form) => (form.coefficients[axis] ?? 0) !== 0);
+  const range = (list: readonly number[], start: number): number[] => list.map((_, k) => start + k);
+  const sizes = [...kernel.batch, ...kernel.rows, ...kernel.columns, ...kernel.inner];
+  // [batch, inner, own]: the tile's own axis is the fastest.
+  const order = [
+    ...range(kernel.batch, 0).filter(uses),
+    ...range(kernel.inner, layout.inner),
+    ...range(own, first),
+  ];
+  const axes = order.map((axis) => sizes[axis]!);
+  const padded = axes.map((size, k) => k === axes.length - 1 ? Math.ceil(size / 4) * 4 : size);
+  const length = points(padded);
+  if (own.length === 0 || length > mostPacked) return undefined;
+  const strides = contiguousStrides(padded);
+  const fold: Fold = {
+    kind: "fold",
+    label: `${kernel.label} ${side}`,
+    inputs: kernel.inputs,
+    outputs: ["f32"],
+    axes,
+    stages: [],
+    stores: [{
+      output: 0,
+      at: { offset: 0, coefficients: strides },
+      axes: [],
+      value: mapAffine(kernel[side], ({ offset, coefficients }) => ({
+        offset,
+        coefficients: order.map((axis) => coefficients[axis] ?? 0),
+      })),
+    }],
+  };
+  const coefficients = sizes.map(() => 0);
+  order.forEach((axis, k) => coefficients[axis] = strides[k]!);
+  const load: Expr = {
+    kind: "load",
+    dtype: "f32",
+    input: kernel.inputs.length,
+    at: { offset: 0, coefficients },
+    guards: [],
+    fill: 0,
+  };
+  return { fold, kernel: { ...kernel, inputs: [...kernel.inputs, "f32"], [side]: load }, length };
+}
+
+/** Whether the stores write four aligned columns at once (of a last column axis that is a multiple of 4). */
+export function storesWhole(kernel: Contraction, output: number): boolean {
+  if (kernel.columns.length === 0 || kernel.columns.at(-1)! % 4 !== 0) return false;
+  const axis = layoutOf(kernel).inner - 1;
+  return kernel.stores.every((store) => store.output !== output || isContiguous(store.at, axis));
+}

@@ -1,0 +1,309 @@
+/**
+ * The webgpu device.
+ *
+ * WebGPU reports errors late, to whoever listens. Every operation runs in an error scope; the first error is
+ * kept and thrown by the next read, with the kernel that it names and that kernel's source.
+ *
+ * @module
+ */
+import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
+import { type Kernel, kernelKey, type Launch, type Program } from "../compiler/kernel.ts";
+import { arrayType, type TensorData } from "../dtype.ts";
+import { DeviceError } from "../errors.ts";
+import type { OpenDevice } from "./adapter.ts";
+import { type CompiledSchedule, type LaunchPiece, Recorder, WebgpuExecutable } from "./executable.ts";
+import { bufferUsage } from "./flags.ts";
+import { generate } from "./generate.ts";
+import { Counted, MemoryPool, WebgpuBuffer } from "./memory.ts";
+import { numbered, Pipelines } from "./pipelines.ts";
+import { Readback } from "./readback.ts";
+import { windows } from "./windows.ts";
+
+/** Most timestamps in one query set. */
+const mostTimestamps = 4096;
+
+/** Bytes that the kernels of this device may use together: software adapters take them from the machine. */
+function totalMemory(isSoftware: boolean): number {
+  return isSoftware ? Math.floor(0.75 * Deno.systemMemoryInfo().total) : Infinity;
+}
+
+/** A backend that computes with WebGPU. */
+export class WebgpuDevice implements Backend {
+  readonly name = "webgpu";
+  readonly description: string;
+  readonly packsOperands = false;
+  readonly maxReduction: number;
+  readonly gpu: GPUDevice;
+  readonly pool: MemoryPool;
+  readonly #open: OpenDevice;
+  readonly #live = new Counted();
+  readonly #pipelines: Pipelines;
+  readonly #readback: Readback;
+  readonly #schedules = new Map<string, CompiledSchedule>();
+  readonly #constants = new Map<string, GPUBuffer>();
+  #failure: Error | undefined;
+  #checks: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(open: OpenDevice) {
+    this.#open = open;
+    this.gpu = open.gpu;
+    this.description = `${open.name}, ${open.family} kernels`;
+    this.maxReduction = 16384;
+    const { maxBufferSize, maxStorageBufferBindingSize } = open.gpu.limits;
+    this.pool = new MemoryPool(
+      open.gpu,
+      { buffer: maxBufferSize, binding: maxStorageBufferBindingSize, total: totalMemory(open.isSoftware) },
+      (error) => this.#fail(error),
+    );
+    this.#pipelines = new Pipelines(open.gpu, (check) => this.#await(check));
+    this.#readback = new Readback(open.gpu, maxBufferSize);
+    open.gpu.addEventListener(
+      "uncapturederror",
+      ({ error }) => this.#fail(this.#explain(error.message, "device")),
+    );
+    open.gpu.lost.then(({ message }) => {
+      if (!this.#isClosed) this.#fail(new DeviceError(`Cannot use ${open.name} any longer: ${message}`));
+    });
+  }
+
+  allocate(bytes: number): DeviceBuffer {
+    return new WebgpuBuffer(bytes, this.pool, this.#live);
+  }
+
+  write(buffer: DeviceBuffer, data: TensorData): void {
+    const { memory, bytes } = this.own(buffer);
+    if (data.byteLength > bytes) {
+      throw new RangeError(`Cannot write ${data.byteLength} bytes to a buffer: it has ${bytes} bytes`);
+    }
+    // Deno 2.9 ends the process when there is nothing to write.
+    if (data.byteLength === 0) return;
+    this.check(
+      "write",
+      () => this.gpu.queue.writeBuffer(memory.gpu, 0, data as TensorData & ArrayBufferView<ArrayBuffer>),
+    );
+  }
+
+  async read(
+    requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[],
+  ): Promise<TensorData[]> {
+    const parts = requests.map(({ buffer, length }) => {
+      const { memory, bytes } = this.own(buffer);
+      if (4 * length > bytes) {
+        throw new RangeError(`Cannot read ${length} elements of a buffer: it has ${bytes} bytes`);
+      }
+      return { gpu: memory.gpu, bytes: 4 * length };
+    });
+    this.gpu.pushErrorScope("validation");
+    const reading = this.#readback.read(parts);
+    this.#scope("read");
+    // An error explains a failed read better than the failure itself.
+    const arrays = await reading.catch((error: Error) => this.#fail(error));
+    await this.#checks;
+    this.#throwFailure();
+    return requests.map(({ dtype }, k) => new (arrayType(dtype))(arrays![k]!));
+  }
+
+  compile(program: Program, progress?: (done: number, total: number) => void): Executable {
+    const pieces = program.launches.map((launch, k) => {
+      const compiled = this.#compileLaunch(program, launch);
+      progress?.(k + 1, program.launches.length);
+      return compiled;
+    });
+    return new WebgpuExecutable(this, program, pieces);
+  }
+
+  /** The generated code of a kernel: all its shaders, one after the other. */
+  describe(kernel: Kernel): string {
+    return generate(kernel, this.#open.family).dispatches
+      .map(({ label, code, workgroups }) => `// ${label}: ${workgroups.join(" x ")} workgroups\n${code}`)
+      .join("\n");
+  }
+
+  async profile(
+    executable: Executable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+  ): Promise<{ label: string; milliseconds: number }[]> {
+    const own = executable as WebgpuExecutable;
+    const times = this.#open.hasTimestamps
+      ? await this.#timeByDevice(own, inputs, outputs)
+      : await this.#timeByWaiting(own, inputs, outputs);
+    return own.launches.map(({ label }, k) => ({ label, milliseconds: times[k]! }));
+  }
+
+  memory(): MemoryStats {
+    return {
+      liveBytes: this.#live.bytes,
+      liveBuffers: this.#live.buffers,
+      pooledBytes: this.pool.pooledBytes,
+    };
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true;
+    this.gpu.destroy();
+    return Promise.resolve();
+  }
+
+  /** The buffer, if it is one that can be used here. */
+  own(buffer: DeviceBuffer): WebgpuBuffer {
+    if (!(buffer instanceof WebgpuBuffer)) {
+      throw new TypeError("Cannot use the buffer: it belongs to another device");
+    }
+    if (buffer.isReleased) throw new DeviceError("Cannot use the buffer: it was released");
+    return buffer;
+  }
+
+  /** A small buffer with constant content. */
+  constants(words: readonly number[]): GPUBuffer {
+    const key = words.join();
+    let buffer = this.#constants.get(key);
+    if (buffer === undefined) {
+      buffer = this.gpu.createBuffer({
+        label: "constants",
+        size: Math.max(16, 4 * words.length),
+        usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget,
+      });
+      this.gpu.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
+      this.#constants.set(key, buffer);
+    }
+    return buffer;
+  }
+
+  /** Runs `work` so that its errors are thrown by the next read. */
+  check(what: string, work: () => void): void {
+    this.gpu.pushErrorScope("validation");
+    try {
+      work();
+    } finally {
+      this.#scope(what);
+    }
+  }
+
+  #scope(what: string): void {
+    this.#await(
+      this.gpu.popErrorScope().then((error) => error ? this.#explain(error.message, what) : undefined),
+    );
+  }
+
+  #await(check: Promise<Error | undefined>): void {
+    const noted = check.then((error) => {
+      if (error !== undefined) this.#fail(error);
+    }, (error: Error) => this.#fail(error));
+    const before = this.#checks;
+    this.#checks = before.then(() => noted);
+  }
+
+  /** The error with the kernel that its message names. */
+  #explain(message: string, what: string): DeviceError {
+    const text = message.trim() || "the driver gives no reason";
+    for (const { label, code } of this.#pipelines.all()) {
+      if (!message.includes(`'${label}'`)) continue;
+      return new DeviceError(`Cannot run kernel ${label}: ${text}`, label, numbered(code));
+    }
+    return new DeviceError(`Cannot ${what === "device" ? "use the device" : what}: ${text}`);
+  }
+
+  #fail(error: Error): undefined {
+    // What fails later is mostly a consequence; but the compiler's error says more than that of a run.
+    const isMoreTelling = error instanceof DeviceError && error.source !== undefined &&
+      !(this.#failure instanceof DeviceError && this.#failure.source !== undefined);
+    if (this.#failure === undefined || isMoreTelling) this.#failure = error;
+    return undefined;
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  #compileLaunch(program: Program, launch: Launch): LaunchPiece[] {
+    const lengthOf = (buffer: number): number => program.buffers[buffer]!.length;
+    const lengths = { inputs: launch.inputs.map(lengthOf), outputs: launch.outputs.map(lengthOf) };
+    const limits = {
+      binding: Math.floor(this.pool.limits.binding / 16) * 4,
+      alignment: this.gpu.limits.minStorageBufferOffsetAlignment / 4,
+    };
+    return windows(launch.kernel, lengths, limits).map(({ kernel, inputs, outputs }) => {
+      const key = kernelKey(kernel);
+      let compiled = this.#schedules.get(key);
+      if (compiled === undefined) {
+        const schedule = generate(kernel, this.#open.family);
+        compiled = { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
+        this.#schedules.set(key, compiled);
+      }
+      return { ...compiled, inputs, outputs };
+    });
+  }
+
+  async #timeByDevice(
+    executable: WebgpuExecutable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+  ): Promise<number[]> {
+    const count = executable.launches.length;
+    const sets: { querySet: GPUQuerySet; times: GPUBuffer; bytes: number }[] = [];
+    const { prepared, end } = executable.begin(inputs, outputs);
+    for (let first = 0; first < count; first += mostTimestamps / 2) {
+      const length = Math.min(mostTimestamps / 2, count - first);
+      const querySet = this.gpu.createQuerySet({ type: "timestamp", count: 2 * length });
+      const bytes = 16 * length;
+      const usage = bufferUsage.queryResolve | bufferUsage.copySource;
+      const times = this.gpu.createBuffer({ label: "times", size: bytes, usage });
+      this.check("run", () => {
+        const recorder = new Recorder(this.gpu);
+        for (let k = 0; k < length; k++) {
+          executable.encode(recorder, first + k, prepared, {
+            querySet,
+            beginningOfPassWriteIndex: 2 * k,
+            endOfPassWriteIndex: 2 * k + 1,
+          });
+        }
+        recorder.encoder.resolveQuerySet(querySet, 0, 2 * length, times, 0);
+        recorder.submit();
+      });
+      sets.push({ querySet, times, bytes });
+    }
+    end();
+    const stamps = await this.#readback.read(sets.map(({ times, bytes }) => ({ gpu: times, bytes })));
+    for (const { querySet, times } of sets) {
+      querySet.destroy();
+      times.destroy();
+    }
+    await this.#checks;
+    this.#throwFailure();
+    return stamps.flatMap((buffer) => {
+      const nanoseconds = new BigUint64Array(buffer);
+      return Array.from(
+        { length: nanoseconds.length / 2 },
+        (_, k) => Number(nanoseconds[2 * k + 1]! - nanoseconds[2 * k]!) / 1e6,
+      );
+    });
+  }
+
+  async #timeByWaiting(
+    executable: WebgpuExecutable,
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+  ): Promise<number[]> {
+    const times: number[] = [];
+    const witness = { gpu: this.constants([0]), bytes: 4 };
+    const { prepared, end } = executable.begin(inputs, outputs);
+    for (let k = 0; k < executable.launches.length; k++) {
+      const start = performance.now();
+      this.check("run", () => {
+        const recorder = new Recorder(this.gpu);
+        executable.encode(recorder, k, prepared);
+        recorder.submit();
+      });
+      await this.#readback.read([witness]);
+      times.push(performance.now() - start);
+    }
+    end();
+    await this.#checks;
+    this.#throwFailure();
+    return times;
+  }
+}

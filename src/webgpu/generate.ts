@@ -1,0 +1,80 @@
+/**
+ * From a kernel to its dispatches: which generator, and what goes before.
+ *
+ * @module
+ */
+import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
+import { orient, packOperand } from "./contraction_plan.ts";
+import type { Dispatch, Family, Schedule } from "./schedule.ts";
+import { mostTurns } from "./schedule.ts";
+import { simplifyFold } from "./simplify.ts";
+import { contractByRegisters, tileOf } from "./wgsl_contraction.ts";
+import { contractByTiles, sharedSide } from "./wgsl_contraction_shared.ts";
+import { cumulate } from "./wgsl_cumulative.ts";
+import { foldByLanes, type FoldOptions } from "./wgsl_fold.ts";
+import { foldByTeams } from "./wgsl_fold_team.ts";
+import { planFold } from "./fold_plan.ts";
+import { scatter } from "./wgsl_scatter.ts";
+import { sort } from "./wgsl_sort.ts";
+
+/** The dispatches of a kernel; none if there is nothing to compute. */
+export function generate(kernel: Kernel, family: Family): Schedule {
+  switch (kernel.kind) {
+    case "fold":
+      return { dispatches: fold(kernel, { family }), scratch: [] };
+    case "contraction":
+      return contraction(kernel, family);
+    case "cumulative":
+      return cumulate(kernel, family);
+    case "sort":
+      return sort(kernel, family);
+    case "scatter":
+      return scatter(kernel, family);
+  }
+}
+
+function fold(kernel: Fold, options: FoldOptions): Dispatch[] {
+  const simple = simplifyFold(kernel);
+  if (points(simple.axes) === 0) return [];
+  return [isTeamWork(simple, options.family) ? foldByTeams(simple, options) : foldByLanes(simple, options)];
+}
+
+/** Whether the rows of a fold are long enough to be shared. */
+function isTeamWork(kernel: Fold, family: Family): boolean {
+  const walks = [...kernel.stages, ...kernel.stores].map((walk) => points(walk.axes));
+  if (kernel.stages.length === 0) return false;
+  const longest = Math.max(...walks);
+  // One invocation of the software adapter could not finish even with four elements per turn.
+  if (family === "software") return walks.reduce((sum, length) => sum + length, 0) > mostTurns / 2;
+  const plan = planFold(kernel, 1);
+  return longest >= 64 && (plan.parallel === undefined || points(kernel.axes) < 4096);
+}
+
+function contraction(given: Contraction, family: Family): Schedule {
+  let kernel = orient(given);
+  const own = kernel.inputs.length;
+  if (points(kernel.rows) * points(kernel.columns) * points(kernel.batch) === 0) {
+    return { dispatches: [], scratch: [] };
+  }
+  const side = family === "gpu" ? sharedSide(kernel) : undefined;
+  if (side !== undefined) {
+    return { dispatches: [contractByTiles(kernel, { family, scratchFrom: own, side })], scratch: [] };
+  }
+  const tile = tileOf(kernel, family === "software" ? 64 : 4096);
+  const dispatches: Dispatch[] = [];
+  const scratch: number[] = [];
+  for (const which of ["left", "right"] as const) {
+    const across = which === "left"
+      ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group))
+      : Math.ceil(points(kernel.rows) / tile.rows);
+    const packed = packOperand(kernel, which, across);
+    if (packed === undefined) continue;
+    dispatches.push(
+      ...fold(packed.fold, { family, scratchFrom: own, toScratch: scratch.length }),
+    );
+    scratch.push(packed.length);
+    kernel = packed.kernel;
+  }
+  dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
+  return { dispatches, scratch };
+}

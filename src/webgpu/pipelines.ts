@@ -1,0 +1,99 @@
+/**
+ * Compute pipelines, made once per shader text. Errors of the shader compiler arrive later, as a promise; they
+ * are handed on with the numbered source.
+ *
+ * @module
+ */
+import { DeviceError } from "../errors.ts";
+import { computeStage } from "./flags.ts";
+import type { Dispatch } from "./schedule.ts";
+
+/** A compiled shader. */
+export interface Pipeline {
+  readonly gpu: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  readonly label: string;
+  readonly code: string;
+}
+
+/** Source with line numbers, as in messages of the shader compiler. */
+export function numbered(code: string): string {
+  return code.split("\n").map((line, k) => `${String(k + 1).padStart(4)} ${line}`).join("\n");
+}
+
+/** The pipelines of a device. */
+export class Pipelines {
+  readonly #pipelines = new Map<string, Pipeline>();
+  readonly #layouts = new Map<string, { layout: GPUBindGroupLayout; pipelineLayout: GPUPipelineLayout }>();
+
+  constructor(
+    readonly device: GPUDevice,
+    /** Told about every check that is under way. */
+    readonly onCheck: (check: Promise<DeviceError | undefined>) => void,
+  ) {}
+
+  /** Number of shaders compiled so far. */
+  get size(): number {
+    return this.#pipelines.size;
+  }
+
+  /** All compiled shaders. */
+  all(): Iterable<Pipeline> {
+    return this.#pipelines.values();
+  }
+
+  /** The pipeline of a dispatch. */
+  get({ label, code, bindings }: Dispatch): Pipeline {
+    const known = this.#pipelines.get(code);
+    if (known !== undefined) return known;
+    const most = this.device.limits.maxStorageBuffersPerShaderStage;
+    if (bindings.length > most) {
+      throw new DeviceError(
+        `Cannot compile kernel ${label}: it uses ${bindings.length} buffers, and this adapter allows ${most}`,
+        label,
+        numbered(code),
+      );
+    }
+    const { layout, pipelineLayout } = this.#layoutOf(bindings.map(({ access }) => access));
+    this.device.pushErrorScope("internal");
+    this.device.pushErrorScope("validation");
+    const module = this.device.createShaderModule({ label, code });
+    const gpu = this.device.createComputePipeline({
+      label,
+      layout: pipelineLayout,
+      compute: { module, entryPoint: "main" },
+    });
+    const checks = [this.device.popErrorScope(), this.device.popErrorScope()];
+    this.onCheck(
+      Promise.all(checks).then((errors) => {
+        const error = errors.find((each) => each !== null);
+        return error && new DeviceError(
+          `Cannot compile kernel ${label}: ${error.message.trim() || "the driver refused it"}`,
+          label,
+          numbered(code),
+        );
+      }),
+    );
+    const pipeline = { gpu, layout, label, code };
+    this.#pipelines.set(code, pipeline);
+    return pipeline;
+  }
+
+  #layoutOf(accesses: readonly ("read" | "read_write")[]) {
+    const key = accesses.join();
+    let made = this.#layouts.get(key);
+    if (made === undefined) {
+      const layout = this.device.createBindGroupLayout({
+        label: key,
+        entries: accesses.map((access, binding) => ({
+          binding,
+          visibility: computeStage,
+          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+        })),
+      });
+      const pipelineLayout = this.device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] });
+      this.#layouts.set(key, made = { layout, pipelineLayout });
+    }
+    return made;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * What a kernel becomes on the device: dispatches in order, and the scratch memory that they share.
+ *
+ * @module
+ */
+import { DeviceError } from "../errors.ts";
+
+/** Which kernels suit the adapter: shared-memory tiles, or register tiles without barriers. */
+export type Family = "gpu" | "software";
+
+/** A buffer that a dispatch binds. `first` and `length` (in elements) narrow it to a window. */
+export interface Binding {
+  readonly kind: "input" | "output" | "scratch" | "constants";
+  /** Number of the input, output or scratch buffer. */
+  readonly index: number;
+  readonly access: "read" | "read_write";
+  /** The content of a `constants` buffer. */
+  readonly words?: readonly number[];
+}
+
+/** One shader and how often it runs. */
+export interface Dispatch {
+  readonly label: string;
+  readonly code: string;
+  readonly bindings: readonly Binding[];
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** A kernel ready for compilation. `scratch` = elements of each scratch buffer. */
+export interface Schedule {
+  readonly dispatches: readonly Dispatch[];
+  readonly scratch: readonly number[];
+}
+
+/** Most workgroups along one dimension of a dispatch. */
+export const mostWorkgroups = 65535;
+
+/** Lays `count` workgroups out in as many dimensions as it takes. */
+export function layWorkgroups(count: number): [number, number, number] {
+  if (count <= mostWorkgroups) return [count, 1, 1];
+  const rows = Math.ceil(count / mostWorkgroups);
+  if (rows <= mostWorkgroups) return [Math.ceil(count / rows), rows, 1];
+  const planes = Math.ceil(rows / mostWorkgroups);
+  const perPlane = Math.ceil(rows / planes);
+  return [Math.ceil(count / (perPlane * planes)), perPlane, planes];
+}
+
+/**
+ * llvmpipe ends an invocation after 65,535 turns of all its loops together, silently; so a generator counts
+ * the turns and refuses what would come out wrong.
+ */
+export const mostTurns = 65000;
+
+/** Checks the turns of all loops of one invocation. */
+export function checkTurns(label: string, turns: number, family: Family): void {
+  if (family === "software" && turns > mostTurns) {
+    throw new DeviceError(
+      `Cannot run ${label} on the software adapter: one invocation takes ${turns} loop turns, at most ${mostTurns} are executed; use the cpu device`,
+      label,
+    );
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Running sums. Long ones in three passes: sums of blocks, running sums of those, running sums in the blocks.
+ *
+ * @module
+ */
+import type { Cumulative } from "../compiler/kernel.ts";
+import { type Binding, checkTurns, type Dispatch, type Family, type Schedule } from "./schedule.ts";
+import { Shader } from "./wgsl.ts";
+import { literal } from "./wgsl_math.ts";
+
+/** Up to this length one invocation goes through all of it. */
+const longestSerial = 512;
+
+const input: Binding = { kind: "input", index: 0, access: "read" };
+const output: Binding = { kind: "output", index: 0, access: "read_write" };
+
+/** The dispatches of a running sum. */
+export function cumulate(kernel: Cumulative, family: Family): Schedule {
+  const { outer, size, innerSize } = kernel;
+  if (outer * size * innerSize === 0) return { dispatches: [], scratch: [] };
+  if (size <= longestSerial) {
+    return {
+      dispatches: [walkBlocks(kernel, { block: size, blocks: 1, family, writes: true })],
+      scratch: [],
+    };
+  }
+  const block = Math.ceil(Math.sqrt(size));
+  const blocks = Math.ceil(size / block);
+  return {
+    dispatches: [
+      walkBlocks(kernel, { block, blocks, family, writes: false }),
+      joinBlocks(kernel, blocks, family),
+      walkBlocks(kernel, { block, blocks, family, writes: true }),
+    ],
+    scratch: [outer * blocks * innerSize],
+  };
+}
+
+/** One invocation per block: either its sum to scratch, or its running sum to the output. */
+function walkBlocks(
+  kernel: Cumulative,
+  { block, blocks, family, writes }: { block: number; blocks: number; family: Family; writes: boolean },
+): Dispatch {
+  const { outer, size, innerSize, inputs: [dtype] } = kernel;
+  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const source = shader.bind(input, dtype, 1, "source");
+  const sums = blocks === 1
+    ? undefined
+    : shader.bind({ kind: "scratch", index: 0, access: writes ? "read" : "read_write" }, dtype, 1, "sums");
+  const lane = shader.begin(outer * blocks * innerSize);
+  const lines = shader.body.lines;
+  lines.push(
+    `let i = ${lane} % ${innerSize}u;`,
+    `let b = (${lane} / ${innerSize}u) % ${blocks}u;`,
+    `let o = ${lane} / ${innerSize * blocks}u;`,
+    `let first = b * ${block}u;`,
+    `let end = min(first + ${block}u, ${size}u);`,
+    `var at = (o * ${size}u + first) * ${innerSize}u + i;`,
+    `var sum = ${writes && sums !== undefined ? `${sums}[${lane}]` : literal(0, dtype)};`,
+    "for (var k = first; k < end; k++) {",
+    `  sum += ${source}[at];`,
+  );
+  if (writes) lines.push(`  ${shader.bind(output, dtype, 1, "result")}[at] = sum;`);
+  lines.push(`  at += ${innerSize}u;`, "}");
+  if (!writes) lines.push(`${sums}[${lane}] = sum;`);
+  checkTurns(kernel.label, block, family);
+  return shader.finish();
+}
+
+/** The sums of blocks become the sums of all blocks before. */
+function joinBlocks(kernel: Cumulative, blocks: number, family: Family): Dispatch {
+  const { outer, innerSize, inputs: [dtype] } = kernel;
+  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const sums = shader.bind({ kind: "scratch", index: 0, access: "read_write" }, dtype, 1, "sums");
+  const lane = shader.begin(outer * innerSize);
+  shader.body.lines.push(
+    `var at = (${lane} / ${innerSize}u) * ${blocks * innerSize}u + ${lane} % ${innerSize}u;`,
+    `var sum = ${literal(0, dtype)};`,
+    `for (var k = 0u; k < ${blocks}u; k++) {`,
+    `  let own = ${sums}[at];`,
+    `  ${sums}[at] = sum;`,
+    "  sum += own;",
+    `  at += ${innerSize}u;`,
+    "}",
+  );
+  checkTurns(kernel.label, blocks, family);
+  return shader.finish();
+}

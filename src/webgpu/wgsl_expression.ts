@@ -1,0 +1,369 @@
+/**
+ * Kernel expressions in WGSL. An expression is written for a point of the axes, or for four neighbours along
+ * one axis at once: then its loads become one load of four elements where the addresses allow it.
+ *
+ * Every value is named in the outermost block in which its axes exist, so that what does not change in a
+ * loop is computed before it.
+ *
+ * @module
+ */
+import type { DType } from "../dtype.ts";
+import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
+import type { Block } from "./wgsl.ts";
+import {
+  binaryText,
+  castText,
+  literal,
+  splat,
+  storedType,
+  typeName,
+  unaryText,
+  type Width,
+} from "./wgsl_math.ts";
+
+/** What an axis is at this point of the code: `text + offset`, or that and the three that follow. */
+export interface AxisValue {
+  /** An i32 variable or simple expression; undefined: zero. */
+  readonly text?: string | undefined;
+  readonly offset: number;
+  /** What `text` is known to be a multiple of. */
+  readonly multiple: number;
+  /** Depth of the block in which `text` exists. */
+  readonly depth: number;
+  readonly isVector?: boolean;
+}
+
+/** An axis at a known position. */
+export function fixed(offset: number): AxisValue {
+  return { offset, multiple: 4, depth: 0 };
+}
+
+/** An axis at a variable. */
+export function variable(text: string, depth: number, multiple = 1, offset = 0): AxisValue {
+  return { text, offset, multiple, depth };
+}
+
+/** The same axis, a known distance further on. */
+export function shifted(axis: AxisValue, distance: number): AxisValue {
+  return { ...axis, offset: axis.offset + distance };
+}
+
+/** A value in the code. */
+export interface Value {
+  readonly text: string;
+  readonly width: Width;
+  readonly depth: number;
+  readonly isLiteral?: boolean;
+}
+
+/** One component of a value. */
+export function component(value: Value, k: number): string {
+  return value.width === 1 ? value.text : `${value.text}.${"xyzw"[k]}`;
+}
+
+/** A value in the full width. */
+export function widened(value: Value, dtype: DType, width: Width): string {
+  return value.width === width ? value.text : splat(value.text, dtype, width);
+}
+
+/** Where an affine form points: `text` for the first of the four. */
+interface Address {
+  readonly text: string;
+  readonly depth: number;
+  /** Step from one of the four to the next. */
+  readonly step: number;
+  /** text modulo 4, if it is known. */
+  readonly residue: number | undefined;
+  /** The value where no variable is in it. */
+  readonly constant: number | undefined;
+}
+
+/** Writes expressions for one assignment of the axes. */
+export class Emitter {
+  readonly #memo = new Map<Expr, Value>();
+
+  /**
+   * @param block Where the values are needed.
+   * @param axes The axes in the order of the coefficients.
+   * @param reduced Results of earlier stages, or the accumulator as number 0.
+   */
+  constructor(
+    readonly block: Block,
+    readonly axes: readonly AxisValue[],
+    readonly reduced: readonly Value[] = [],
+  ) {}
+
+  /** The value of an expression. */
+  value(expr: Expr): Value {
+    let value = this.#memo.get(expr);
+    if (value === undefined) {
+      value = this.#write(expr);
+      this.#memo.set(expr, value);
+    }
+    return value;
+  }
+
+  /** Writes a store of `expr` to an output. `vector`: the output's array has four elements at each place. */
+  store(
+    output: number,
+    at: Affine,
+    value: Value,
+    dtype: DType,
+    vector: boolean,
+    where?: readonly string[],
+  ): void {
+    const array = this.block.shader.output(output, vector ? 4 : 1);
+    const memory = (text: string, width: Width): string =>
+      dtype === "bool" ? `select(${splat("0u", "u32", width)}, ${splat("1u", "u32", width)}, ${text})` : text;
+    const address = this.address(at);
+    if (vector) {
+      this.block.lines.push(
+        `${array}[${this.#quarter(address)}] = ${memory(widened(value, dtype, 4), 4)};`,
+      );
+      return;
+    }
+    const count = address.step !== 0 || value.width === 4 ? 4 : 1;
+    for (let k = 0; k < count; k++) {
+      const line = `${array}[${plus(address.text, k * address.step)}] = ${memory(component(value, k), 1)};`;
+      this.block.lines.push(where === undefined ? line : `if (${where[k]}) { ${line} }`);
+    }
+  }
+
+  /** Whether a store at this form writes four aligned neighbours. */
+  isWhole(at: Affine): boolean {
+    const { step, residue } = this.address(at);
+    return step === 1 && residue === 0;
+  }
+
+  /** The value of a form, for the first of the four. */
+  address({ offset, coefficients }: Affine): Address {
+    let constant = offset;
+    let step = 0;
+    let aligned = true;
+    const terms: string[][] = [];
+    coefficients.forEach((c, k) => {
+      const axis = this.axes[k];
+      if (c === 0 || axis === undefined) return;
+      constant += c * axis.offset;
+      if (axis.isVector) step += c;
+      if (axis.text === undefined) return;
+      if ((c * axis.multiple) % 4 !== 0) aligned = false;
+      (terms[axis.depth] ??= []).push(c === 1 ? axis.text : `${axis.text} * ${c}`);
+    });
+    let text = "";
+    let depth = 0;
+    terms.forEach((own, level) => {
+      const sum = [...(text === "" ? [] : [text]), ...own].join(" + ");
+      text = sum.includes(" ") ? this.block.at(level).let(sum) : sum;
+      depth = level;
+    });
+    const residue = aligned ? ((constant % 4) + 4) % 4 : undefined;
+    return {
+      text: plus(text, constant),
+      depth,
+      step,
+      residue,
+      constant: text === "" ? constant : undefined,
+    };
+  }
+
+  #quarter(address: Address, distance = 0): string {
+    return `(${plus(address.text, distance)}) >> 2u`;
+  }
+
+  #name(text: string, width: Width, depth: number): Value {
+    return { text: this.block.at(depth).let(text), width, depth };
+  }
+
+  /** The truth of all guards; undefined if there are none. */
+  #inside(guards: readonly Guard[]): Value | undefined {
+    let all: Value | undefined;
+    for (const guard of guards) {
+      const form = this.address(guard.form);
+      if (form.constant !== undefined) {
+        const places = [0, 1, 2, 3].map((k) => form.constant! + k * form.step);
+        const truths = places.map((at) => at >= 0 && at < guard.size);
+        const text = form.step === 0 ? String(truths[0]) : `vec4<bool>(${truths.join(", ")})`;
+        const known: Value = { text, width: form.step === 0 ? 1 : 4, depth: 0 };
+        all = all === undefined ? known : this.#both("&", all, known);
+        continue;
+      }
+      // Below zero is far above as u32.
+      const width = form.step === 0 ? 1 : 4;
+      const limit = splat(`${guard.size}u`, "u32", width);
+      const one = this.#name(
+        `${typeName("u32", width)}(${this.#spread(form)}) < ${limit}`,
+        width,
+        form.depth,
+      );
+      all = all === undefined ? one : this.#both("&", all, one);
+    }
+    return all;
+  }
+
+  #both(operator: string, a: Value, b: Value): Value {
+    const width = Math.max(a.width, b.width) as Width;
+    return this.#name(
+      `${widened(a, "bool", width)} ${operator} ${widened(b, "bool", width)}`,
+      width,
+      Math.max(a.depth, b.depth),
+    );
+  }
+
+  /** A form at all four places. */
+  #spread({ text, step }: Address): string {
+    return step === 0 ? text : `vec4<i32>(${text}) + vec4<i32>(0, ${step}, ${2 * step}, ${3 * step})`;
+  }
+
+  #write(expr: Expr): Value {
+    switch (expr.kind) {
+      case "constant":
+        return { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true };
+      case "index": {
+        const form = this.address(expr.form);
+        return form.step === 0
+          ? this.#name(`i32(${form.text})`, 1, form.depth)
+          : this.#name(this.#spread(form), 4, form.depth);
+      }
+      case "inside":
+        return this.#inside(expr.guards) ?? { text: "true", width: 1, depth: 0 };
+      case "load":
+        return this.#guarded(expr, this.#load(expr.input, expr.at, expr.dtype), this.#inside(expr.guards));
+      case "gather":
+        return this.#gather(expr);
+      case "unary":
+        return this.#apply(
+          [expr.x],
+          (width, x) => unaryText(expr.op, x!, expr.x.dtype, width, this.block.shader.helpers),
+        );
+      case "binary":
+        return this.#binary(expr);
+      case "select":
+        return this.#apply(
+          [expr.b, expr.a, expr.condition],
+          (_, b, a, condition) => `select(${b}, ${a}, ${condition})`,
+        );
+      case "cast":
+        return this.#apply(
+          [expr.x],
+          (width, x) => castText(x!, expr.x.dtype, expr.dtype, width, this.block.shader.helpers),
+        );
+      case "bitcast":
+        return this.#apply([expr.x], (width, x) => `bitcast<${typeName(expr.dtype, width)}>(${x})`);
+      case "reduced":
+        return this.reduced[expr.stage]!;
+      case "accumulator":
+        return this.reduced[0]!;
+    }
+  }
+
+  #apply(operands: readonly Expr[], text: (width: Width, ...operands: string[]) => string): Value {
+    const values = operands.map((operand) => this.value(operand));
+    if (values.every((value) => value.isLiteral)) {
+      // WGSL refuses constant expressions that overflow, such as 1 / 0: a variable is not constant.
+      const [dtype, text] = [operands[0]!.dtype, values[0]!.text];
+      values[0] = { text: this.block.at(0).variable(dtype, 1, text), width: 1, depth: 0 };
+    }
+    const width = Math.max(...values.map((value) => value.width)) as Width;
+    const depth = Math.max(...values.map((value) => value.depth));
+    return this.#name(
+      text(width, ...values.map((value, k) => widened(value, operands[k]!.dtype, width))),
+      width,
+      depth,
+    );
+  }
+
+  #binary(expr: Expr & { kind: "binary" }): Value {
+    const power = expr.op === "pow" && expr.b.kind === "constant" && expr.a.dtype === "f32"
+      ? expr.b.value
+      : undefined;
+    // Exact, and cheaper than the general power.
+    if (power === 2) return this.#apply([expr.a], (_, a) => `${a} * ${a}`);
+    if (power === 3) return this.#apply([expr.a], (_, a) => `${a} * ${a} * ${a}`);
+    return this.#apply(
+      [expr.a, expr.b],
+      (width, a, b) => binaryText(expr.op, a!, b!, expr.a.dtype, width, this.block.shader.helpers),
+    );
+  }
+
+  /** `value` where the condition holds, else the fill. */
+  #guarded(expr: { dtype: DType; fill: number }, value: Value, condition: Value | undefined): Value {
+    if (condition === undefined) return value;
+    const width = Math.max(value.width, condition.width) as Width;
+    const fill = splat(literal(expr.fill, expr.dtype), expr.dtype, width);
+    return this.#name(
+      `select(${fill}, ${widened(value, expr.dtype, width)}, ${widened(condition, "bool", width)})`,
+      width,
+      Math.max(value.depth, condition.depth),
+    );
+  }
+
+  /** Addresses outside the buffer are harmless: WebGPU promises that such a read gives some value. */
+  #load(input: number, at: Affine, dtype: DType): Value {
+    const { shader } = this.block;
+    const address = this.address(at);
+    const { step, residue, depth } = address;
+    const truth = (text: string, width: Width): Value =>
+      this.#name(dtype === "bool" ? `${text} != ${splat("0u", "u32", width)}` : text, width, depth);
+    if (address.constant !== undefined) {
+      // Where a guard excludes it the place may be below zero, which as a constant does not compile.
+      const array = shader.input(input, 1);
+      const at = [0, 1, 2, 3].map((k) => `${array}[${Math.max(0, address.constant! + k * step)}]`);
+      return step === 0 ? truth(at[0]!, 1) : truth(`${storedType(dtype, 4)}(${at.join(", ")})`, 4);
+    }
+    if (step === 0) return truth(`${shader.input(input, 1)}[${address.text}]`, 1);
+    if (step === 1 && residue !== undefined) {
+      const array = shader.input(input, 4);
+      const quad = (distance: number): string =>
+        this.block.at(depth).let(`${array}[${this.#quarter(address, distance)}]`);
+      const first = quad(-residue);
+      if (residue === 0) return truth(first, 4);
+      const second = quad(4 - residue);
+      const parts = [0, 1, 2, 3].map((k) => {
+        const place = k + residue;
+        return `${place < 4 ? first : second}.${"xyzw"[place % 4]}`;
+      });
+      return truth(`${storedType(dtype, 4)}(${parts.join(", ")})`, 4);
+    }
+    const array = shader.input(input, 1);
+    const parts = [0, 1, 2, 3].map((k) =>
+      this.block.at(depth).let(`${array}[${plus(address.text, k * step)}]`)
+    );
+    return truth(`${storedType(dtype, 4)}(${parts.join(", ")})`, 4);
+  }
+
+  #gather(expr: Expr & { kind: "gather" }): Value {
+    const { dtype } = expr;
+    const array = this.block.shader.input(expr.input, 1);
+    const given = this.value(expr.index);
+    const index = given.isLiteral
+      ? { text: this.block.at(0).variable("i32", 1, given.text), width: 1 as const, depth: 0 }
+      : given;
+    const address = this.address(expr.at);
+    const width: Width = index.width === 4 || address.step !== 0 ? 4 : 1;
+    const depth = Math.max(index.depth, address.depth);
+    const one = (k: number): string =>
+      this.block.at(depth).let(
+        `${array}[${plus(address.text, k * address.step)} + ${component(index, k)} * ${expr.stride}]`,
+      );
+    const raw = width === 1 ? one(0) : `${storedType(dtype, 4)}(${[0, 1, 2, 3].map(one).join(", ")})`;
+    const value = this.#name(
+      dtype === "bool" ? `${raw} != ${splat("0u", "u32", width)}` : raw,
+      width,
+      depth,
+    );
+    const valid = this.#name(
+      `${typeName("u32", index.width)}(${index.text}) < ${splat(`${expr.size}u`, "u32", index.width)}`,
+      index.width,
+      index.depth,
+    );
+    const guards = this.#inside(expr.guards);
+    return this.#guarded(expr, value, guards === undefined ? valid : this.#both("&", valid, guards));
+  }
+}
+
+/** `text + constant` without a needless zero. */
+export function plus(text: string, constant: number): string {
+  if (text === "") return `${constant}`;
+  return constant === 0 ? text : constant > 0 ? `${text} + ${constant}` : `${text} - ${-constant}`;
+}
