@@ -99,102 +99,37 @@ const vectorsPerHeight = [0, 8, 4, 3, 2, 2];
 /** Decides the schedule. */
 export function planContraction(kernel: Contraction): ContractionPlan {
   const number = numberAxes(kernel);
-  const storeForms = formsOf([], kernel.stores);
-  const sides = {
-    rows: { axes: number.rows, value: kernel.left },
-    columns: { axes: number.columns, value: kernel.right },
-  };
-  if (prefersExchange(kernel, number)) [sides.rows, sides.columns] = [sides.columns, sides.rows];
+  const given: [Side, Side] = [
+    { axes: number.rows, value: kernel.left },
+    { axes: number.columns, value: kernel.right },
+  ];
+  const [down, over] = prefersExchange(kernel, number) ? [given[1], given[0]] : given;
   const [batches, inner] = [points(kernel.batch), points(kernel.inner)];
-  const [rows, columns] = [sides.rows, sides.columns].map((side) => product(side.axes)) as [number, number];
+  const [rows, columns] = [product(down.axes), product(over.axes)];
 
-  const leftDirect = directOperand(sides.rows, number.inner);
-  const rightDirect = directOperand(sides.columns, number.inner);
-  // Rows a multiple of the page size apart hinder each other in the cache.
-  const aliased = leftDirect !== undefined && rows > 1 && leftDirect.positionBytes % 4096 === 0;
-  const readsLeft = leftDirect?.innerBytes === 4 && columns <= (aliased ? 16 : 192);
-  const rowPanels = Math.ceil(rows / (readsLeft ? 4 : 5));
+  const leftDirect = readableLeft(down, number.inner, rows, columns);
+  const rowPanels = Math.ceil(rows / (leftDirect ? 4 : 5));
   const height = Math.ceil(rows / Math.max(rowPanels, 1));
   const tall = rows - rowPanels * (height - 1);
   const width = 4 * Math.min(vectorsPerHeight[height]!, Math.ceil(columns / 4));
   const columnPanels = width === 0 ? 0 : Math.ceil(columns / width);
+  const cut = cutIntoBlocks({ batches, rowPanels, columnPanels, height, width, inner });
+  const { rowBlocks, columnBlocks, parts, partDepth, depth } = cut;
 
-  const innerBlocks = inner <= 1.25 * innerBlock ? 1 : Math.ceil(inner / innerBlock);
-  const firstDepth = Math.ceil(inner / innerBlocks);
-  const panelsIn = (size: number): number =>
-    Math.max(1, Math.floor(secondLevelBytes / (firstDepth * size * 4)));
-  let rowBlocks = blocks(rowPanels, Math.ceil(rowPanels / panelsIn(height)));
-  let columnBlocks = blocks(columnPanels, Math.ceil(columnPanels / panelsIn(width)));
-  const tilesAtOnce = (): number => batches * rowBlocks.blocks * columnBlocks.blocks;
-  let parts = 1;
-  if (tilesAtOnce() > 0 && tilesAtOnce() < wantedChunks / 2 && inner >= 4 * innerBlock) {
-    parts = Math.min(Math.ceil(wantedChunks / tilesAtOnce()), Math.floor(inner / innerBlock));
-  }
-  const partDepth = Math.ceil(inner / parts);
-  const depth = Math.ceil(
-    partDepth / (partDepth <= 1.25 * innerBlock ? 1 : Math.ceil(partDepth / innerBlock)),
-  );
-  while (tilesAtOnce() > 0 && tilesAtOnce() * parts < wantedChunks) {
-    const size = (rows / rowBlocks.blocks) * (columns / columnBlocks.blocks) * partDepth;
-    const [down, over] = [rowBlocks, columnBlocks].map(({ panels, blocks }) => Math.floor(panels / blocks));
-    if (size < 2 * smallestChunk || Math.max(down!, over!) < 4) break;
-    if (over! * width >= down! * height) columnBlocks = blocks(columnPanels, columnBlocks.blocks * 2);
-    else rowBlocks = blocks(rowPanels, rowBlocks.blocks * 2);
-  }
-
-  let [scratchBytes, workspaceBytes] = [0, 0];
-  const inScratch = (bytes: number): number => (scratchBytes += aligned(bytes)) - aligned(bytes);
-  const inWorkspace = (bytes: number): number => (workspaceBytes += aligned(bytes)) - aligned(bytes);
-  const operand = (
-    direct: DirectOperand | undefined,
-    side: Side,
-    size: number,
-    own: Blocks,
-    other: Blocks,
-  ): OperandPlan => {
-    const forms = formsOf([side.value]);
-    const batch = number.batch.filter(({ axis }) => dependsOn(forms, axis));
-    const depends = product(batch);
-    const bytes = depends * own.panels * size * inner * 4;
-    const across = join(side.axes, forms);
-    const innerAxes = join(number.inner, forms);
-    const reused = other.blocks > 1 || depends < batches;
-    const place = direct ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
-    const panelsPerChunk = Math.max(1, Math.round(16384 / Math.max(1, inner * size)));
-    const chunks = place === "shared" ? depends * Math.ceil(own.panels / panelsPerChunk) : 0;
-    // A whole panel is written even where only some of its columns exist.
-    const blockBytes = (Math.ceil(own.panels / own.blocks) * size * depth + size) * 4;
-    const offset = place === "direct" ? 0 : place === "shared" ? inScratch(bytes) : inWorkspace(blockBytes);
-    const alongInner = prefersInner(side.value, across, innerAxes);
-    return {
-      value: side.value,
-      batchAxes: batch,
-      batch: join(batch, forms),
-      batches: depends,
-      across,
-      inner: innerAxes,
-      alongInner,
-      place,
-      direct,
-      panelsPerChunk,
-      chunks,
-      offset,
-    };
-  };
-  // Packing gains nothing where every value is used once or twice.
-  const readsRight = rightDirect?.positionBytes === 4 && rowPanels <= 2;
-  const left = operand(readsLeft ? leftDirect : undefined, sides.rows, height, rowBlocks, columnBlocks);
-  const right = operand(readsRight ? rightDirect : undefined, sides.columns, width, columnBlocks, rowBlocks);
+  const [scratch, workspace] = [new Layout(), new Layout()];
+  const operand = (side: Side, direct: DirectOperand | undefined, size: number, own: Blocks, other: Blocks) =>
+    planOperand(side, direct, { number, batches, inner, depth, size, own, other, scratch, workspace });
+  const left = operand(down, leftDirect, height, rowBlocks, columnBlocks);
+  const right = operand(over, readableRight(over, number.inner, rowPanels), width, columnBlocks, rowBlocks);
 
   const tileBytes = height * width * 4;
   const allTiles = batches * rowPanels * columnPanels;
   const blockTiles = Math.ceil(rowPanels / rowBlocks.blocks) * Math.ceil(columnPanels / columnBlocks.blocks);
-  const tiles = parts > 1
-    ? inScratch(parts * allTiles * tileBytes)
-    : inWorkspace((depth < partDepth ? blockTiles : 1) * tileBytes);
-  // Where parts are added, one tile is put together in the workspace.
-  if (parts > 1) workspaceBytes = Math.max(workspaceBytes, aligned(tileBytes));
-  const computing = tilesAtOnce() * parts;
+  // A tile waits in the workspace for the next block of the sum, or in scratch for the other parts, which
+  // are added in the workspace.
+  const waiting = workspace.reserve((parts === 1 && depth < partDepth ? blockTiles : 1) * tileBytes);
+  const tiles = parts > 1 ? scratch.reserve(parts * allTiles * tileBytes) : waiting;
+  const storeForms = formsOf([], kernel.stores);
   return {
     batches,
     rows,
@@ -203,29 +138,116 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     height,
     tall,
     width,
-    rowBlocks,
-    columnBlocks,
-    parts,
-    partDepth,
-    depth,
+    ...cut,
     left,
     right,
     storeBatch: join(number.batch, storeForms),
-    storeRows: join(sides.rows.axes, storeForms),
-    storeColumns: join(sides.columns.axes, storeForms),
+    storeRows: join(down.axes, storeForms),
+    storeColumns: join(over.axes, storeForms),
     tiles,
     phases: [
       ...(left.chunks + right.chunks > 0 ? [left.chunks + right.chunks] : []),
-      computing,
+      batches * rowBlocks.blocks * columnBlocks.blocks * parts,
       ...(parts > 1 ? [allTiles] : []),
     ],
-    scratchBytes,
-    workspaceBytes,
+    scratchBytes: scratch.bytes,
+    workspaceBytes: workspace.bytes,
   };
 }
 
+/** Hands out aligned places one after another. */
+class Layout {
+  bytes = 0;
+
+  reserve(bytes: number): number {
+    this.bytes += aligned(bytes);
+    return this.bytes - aligned(bytes);
+  }
+}
+
+/** Cuts rows, columns and sum so that blocks fit the caches and there are enough chunks. */
+function cutIntoBlocks(
+  shape: {
+    readonly batches: number;
+    readonly rowPanels: number;
+    readonly columnPanels: number;
+    readonly height: number;
+    readonly width: number;
+    readonly inner: number;
+  },
+): Pick<ContractionPlan, "rowBlocks" | "columnBlocks" | "parts" | "partDepth" | "depth"> {
+  const { batches, rowPanels, columnPanels, height, width, inner } = shape;
+  const firstDepth = depthOf(inner);
+  const panelsIn = (size: number): number =>
+    Math.max(1, Math.floor(secondLevelBytes / (firstDepth * size * 4)));
+  let rowBlocks = blocks(rowPanels, Math.ceil(rowPanels / panelsIn(height)));
+  let columnBlocks = blocks(columnPanels, Math.ceil(columnPanels / panelsIn(width)));
+  const count = (): number => batches * rowBlocks.blocks * columnBlocks.blocks;
+  let parts = 1;
+  if (count() > 0 && count() < wantedChunks / 2 && inner >= 4 * innerBlock) {
+    parts = Math.min(Math.ceil(wantedChunks / count()), Math.floor(inner / innerBlock));
+  }
+  const partDepth = Math.ceil(inner / parts);
+  while (count() > 0 && count() * parts < wantedChunks) {
+    const [down, over] = [rowPanels / rowBlocks.blocks, columnPanels / columnBlocks.blocks];
+    const products = down * height * over * width * partDepth;
+    if (products < 2 * smallestChunk || Math.max(down, over) < 4) break;
+    if (over * width >= down * height) columnBlocks = blocks(columnPanels, columnBlocks.blocks * 2);
+    else rowBlocks = blocks(rowPanels, rowBlocks.blocks * 2);
+  }
+  return { rowBlocks, columnBlocks, parts, partDepth, depth: depthOf(partDepth) };
+}
+
+/** Inner points of a block: a sum that is a little too long is not cut. */
+function depthOf(inner: number): number {
+  return inner <= 1.25 * innerBlock ? inner : Math.ceil(inner / Math.ceil(inner / innerBlock));
+}
+
+function planOperand(
+  { value, axes }: Side,
+  direct: DirectOperand | undefined,
+  surroundings: {
+    readonly number: NumberedAxes;
+    readonly batches: number;
+    readonly inner: number;
+    readonly depth: number;
+    readonly size: number;
+    readonly own: Blocks;
+    readonly other: Blocks;
+    readonly scratch: Layout;
+    readonly workspace: Layout;
+  },
+): OperandPlan {
+  const { number, batches, inner, depth, size, own, other, scratch, workspace } = surroundings;
+  const forms = formsOf([value]);
+  const batchAxes = number.batch.filter(({ axis }) => dependsOn(forms, axis));
+  const ownBatches = product(batchAxes);
+  const bytes = ownBatches * own.panels * size * inner * 4;
+  const reused = other.blocks > 1 || ownBatches < batches;
+  const place = direct ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
+  const panelsPerChunk = Math.max(1, Math.round(16384 / Math.max(1, inner * size)));
+  const [across, innerAxes] = [join(axes, forms), join(number.inner, forms)];
+  const blockBytes = Math.ceil(own.panels / own.blocks) * size * depth * 4;
+  return {
+    value,
+    batchAxes,
+    batch: join(batchAxes, forms),
+    batches: ownBatches,
+    across,
+    inner: innerAxes,
+    alongInner: prefersInner(value, across, innerAxes),
+    place,
+    direct,
+    panelsPerChunk,
+    chunks: place === "shared" ? ownBatches * Math.ceil(own.panels / panelsPerChunk) : 0,
+    offset: direct ? 0 : place === "shared" ? scratch.reserve(bytes) : workspace.reserve(blockBytes),
+  };
+}
+
+type NumberedAxes = Record<"batch" | "rows" | "columns" | "inner", JoinedAxis[]>;
+
 /** The axes of each group under their numbers in affine forms. */
-function numberAxes(kernel: Contraction): Record<"batch" | "rows" | "columns" | "inner", JoinedAxis[]> {
+function numberAxes(kernel: Contraction): NumberedAxes {
   let next = 0;
   const group = (sizes: readonly number[]): JoinedAxis[] => sizes.map((size) => ({ axis: next++, size }));
   return {
@@ -237,7 +259,7 @@ function numberAxes(kernel: Contraction): Record<"batch" | "rows" | "columns" | 
 }
 
 /** Whether the roles of rows and columns are better exchanged: vectors run along columns. */
-function prefersExchange(kernel: Contraction, number: ReturnType<typeof numberAxes>): boolean {
+function prefersExchange(kernel: Contraction, number: NumberedAxes): boolean {
   const [rows, columns] = [product(number.rows), product(number.columns)];
   if (columns < 4 && rows >= 2 * columns) return true;
   if (rows < 4) return false;
@@ -246,6 +268,30 @@ function prefersExchange(kernel: Contraction, number: ReturnType<typeof numberAx
     return last ? kernel.stores.filter(({ at }) => at.coefficients[last.axis] === 1).length : 0;
   };
   return contiguous(number.rows) > contiguous(number.columns);
+}
+
+/** The left operand, if it is better read where it lies: in rows, where few columns would repay packing. */
+function readableLeft(
+  side: Side,
+  inner: readonly JoinedAxis[],
+  rows: number,
+  columns: number,
+): DirectOperand | undefined {
+  const direct = directOperand(side, inner);
+  if (direct?.innerBytes !== 4) return undefined;
+  // Rows a multiple of the page size apart hinder each other in the cache.
+  const aliased = rows > 1 && direct.positionBytes % 4096 === 0;
+  return columns <= (aliased ? 16 : 192) ? direct : undefined;
+}
+
+/** The right operand, if it is better read where it lies: every value is used once or twice. */
+function readableRight(
+  side: Side,
+  inner: readonly JoinedAxis[],
+  rowPanels: number,
+): DirectOperand | undefined {
+  const direct = directOperand(side, inner);
+  return direct?.positionBytes === 4 && rowPanels <= 2 ? direct : undefined;
 }
 
 function directOperand({ value, axes }: Side, innerAxes: readonly JoinedAxis[]): DirectOperand | undefined {
@@ -259,17 +305,21 @@ function directOperand({ value, axes }: Side, innerAxes: readonly JoinedAxis[]):
   return positionBytes < 0 || innerBytes < 0 ? undefined : { load: value, positionBytes, innerBytes };
 }
 
-/** Whether more loads are contiguous along the inner axes than across. */
+/** Whether packing is cheaper with vectors along the inner axes than with vectors across. */
 function prefersInner(value: Expr, across: readonly JoinedAxis[], inner: readonly JoinedAxis[]): boolean {
-  const badness = (axes: readonly JoinedAxis[]): number => {
-    const last = axes.at(-1);
-    if (!last) return Infinity;
-    const strided = loadsOf([value]).filter(({ at }) => ![0, 1].includes(at.coefficients[last.axis] ?? 0));
-    const guarded = guardsOf([value]).filter(({ form }) => (form.coefficients[last.axis] ?? 0) !== 0);
-    // Short axes and guards along the lanes leave few whole vectors.
-    return strided.length * 8 + guarded.length + (last.size < 4 ? 16 : 0);
-  };
-  return badness(inner) < badness(across);
+  const last = { across: across.at(-1), inner: inner.at(-1) };
+  if (!last.across || !last.inner) return !last.across;
+  const strided = ({ axis }: JoinedAxis): boolean =>
+    loadsOf([value]).some(({ at }) => ![0, 1].includes(at.coefficients[axis] ?? 0));
+  const guards = ({ axis }: JoinedAxis): number =>
+    guardsOf([value]).filter(({ form }) => (form.coefficients[axis] ?? 0) !== 0).length;
+  // Roughly the instructions per value. Across, short lines seldom hold a whole panel.
+  const { size } = last.across;
+  const lines = size % 8 === 0 ? 2 : size >= 64 ? 3 : size >= 16 ? 5 : 12;
+  const costAcross = lines + (strided(last.across) ? 5 : 0) + guards(last.across) / 4;
+  const costInner = Math.max(3, 12 / last.inner.size) + (strided(last.inner) ? 5 : 0) +
+    guards(last.inner) / 2;
+  return costInner < costAcross;
 }
 
 function blocks(panels: number, count: number): Blocks {

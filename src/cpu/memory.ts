@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { aligned, alignment, control, heapStart, maximumPages } from "./protocol.ts";
+import { aligned, alignment, control, heapStart, maximumPages, slackBytes } from "./protocol.ts";
 
 /** A piece of the shared memory. */
 export interface Region {
@@ -25,9 +25,6 @@ interface FreeBlock {
 }
 
 const pageBytes = 65536;
-
-/** Kernels may read (and ignore) up to this many bytes behind the end of a buffer. */
-const slackBytes = 1024;
 
 /** One shared `WebAssembly.Memory` that grows on demand, at most to 4 GiB. */
 export class SharedHeap {

@@ -4,16 +4,17 @@
  *
  * Vectors of four values run either **across**, along neighbouring positions, or **along** neighbouring
  * inner points, whichever the loads prefer. Across, a whole panel is read at a time; along, four positions
- * are read and transposed. Where the four values do not lie in one line of the tensor, or a guard parts them,
- * they are read lane by lane.
+ * are read and transposed. Where a line of the tensor ends within the four values, those behind it are read
+ * and ignored; only where a guard parts them are they read lane by lane.
  *
  * @module
  */
 import type { Guard } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
-import { guardsOf, Position } from "./contraction_axes.ts";
+import { guardsOf, loadsOf, Position } from "./contraction_axes.ts";
 import type { OperandPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
+import { slackBytes } from "./protocol.ts";
 import { type Library, Vector } from "./vector.ts";
 
 /** Numbers of a kernel's buffers. */
@@ -34,6 +35,9 @@ export function loadBuffers(
     outputs: kernel.outputs.map((_, k) => address(kernel.inputs.length + k)),
   };
 }
+
+/** Elements from lane to lane such that three steps stay within the memory behind the last buffer. */
+const farthestStep = slackBytes / 4 / 4;
 
 /** A position whose values are being read, with code of its own around the loop over inner points. */
 interface Line {
@@ -136,8 +140,10 @@ class Packer {
       limit(f, this.#count, () => f.i32(4));
       f.get(this.#count).set(this.#packed);
       this.#withLines(1, ([line]) => {
-        const axes = line!.across.lanes(line!.across.copyLast());
-        this.#storeCounted(this.#evaluate(line!, axes, this.#exact()), 0, 4);
+        this.#branch([line!], line!.across, 4, (exact) => {
+          const axes = line!.across.lanes(line!.across.copyLast());
+          this.#storeCounted(this.#evaluate(line!, axes, exact), 0, 4);
+        });
         this.#advance([line!], 1);
       });
     });
@@ -165,22 +171,14 @@ class Packer {
       f.tee(this.#readable).set(this.#count);
       limit(f, this.#count, () => f.get(innerEnd).get(this.#k).op("i32.sub"));
       limit(f, this.#count, () => f.i32(4));
-      f.get(this.#count).i32(4).op("i32.eq").if(
-        () =>
-          this.#branch(lines, inner, 4, (exact) => {
-            const first = inner.copyLast();
-            const results = lines.map((line) => this.#evaluate(line, inner.lanes(first), exact));
-            if (positions === 4) return this.#storeTransposed(results);
-            for (let lane = 0; lane < 4; lane++) this.#storeLane(results[0]!, lane, lane * this.#size * 4);
-          }),
-        () => {
-          const exact = this.#exact();
-          const first = inner.copyLast();
-          lines.forEach((line, l) => {
-            this.#storeCounted(this.#evaluate(line, inner.lanes(first), exact), 4 * l, this.#size * 4);
-          });
-        },
-      );
+      this.#branch(lines, inner, 4, (exact) => {
+        const first = inner.copyLast();
+        const results = lines.map((line) => this.#evaluate(line, inner.lanes(first), exact));
+        f.get(this.#count).i32(4).op("i32.eq").if(() => {
+          if (positions === 4) return this.#storeTransposed(results);
+          for (let lane = 0; lane < 4; lane++) this.#storeLane(results[0]!, lane, lane * this.#size * 4);
+        }, () => results.forEach((result, l) => this.#storeCounted(result, 4 * l, this.#size * 4)));
+      });
       this.#advance(lines, this.#count);
     });
   }
@@ -228,9 +226,12 @@ class Packer {
     body: (exact: { count: Local; mask: Local } | undefined) => void,
   ): void {
     const { f } = this;
-    f.i32(1);
-    const written = lines.map(({ emitter }) => writeTests(emitter, this.#guards, lanes, values));
-    if (written.includes(true)) f.if(() => body(undefined), () => body(this.#exact()));
+    // Loads that step far could leave memory behind the last line.
+    const far = loadsOf([this.#operand.value]).some(({ at }) => Math.abs(lanes.stepOf(at)) > farthestStep);
+    if (far) f.get(this.#readable).i32(values).op("i32.ge_s");
+    else f.i32(1);
+    const guarded = lines.map(({ emitter }) => writeTests(emitter, this.#guards, lanes, values));
+    if (far || guarded.includes(true)) f.if(() => body(undefined), () => body(this.#exact()));
     else {
       f.op("drop");
       body(undefined);

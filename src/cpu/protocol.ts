@@ -52,6 +52,9 @@ export const maximumPages = 65536;
 /** Alignment of everything in shared memory: one cache line. */
 export const alignment = 64;
 
+/** Kernels may read (and ignore) up to this many bytes before the start and behind the end of a buffer. */
+export const slackBytes = 1024;
+
 /** Turns of a waiting loop before a thread sleeps (longer than a launch, shorter than a scheduler's slice). */
 export const spinTurns = 20_000;
 
