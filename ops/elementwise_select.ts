@@ -96,9 +96,9 @@ const casting: Primitive<ConversionParams> = definePrimitive<ConversionParams>({
     expr: ([x], _params, { dtype }) => ({ kind: "cast", dtype, x: x! }),
     cost: 1,
   },
-  reference: ([x], { to }) => ({
+  reference: ([x], { from, to }) => ({
     shape: x!.shape,
-    data: to === "f32" ? x!.data : x!.data.map((value) => convert(value, to)),
+    data: to === "f32" ? x!.data : x!.data.map((value) => convert(value, from, to)),
   }),
   samples: [
     ...(["i32", "u32", "bool"] as const).flatMap((to) => [

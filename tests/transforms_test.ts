@@ -112,6 +112,18 @@ onEachDevice("jit() takes numbers as inputs, keeps captures apart and compiles o
   await near(captured, [1.5, 2.5]);
 });
 
+onEachDevice("jit() of a function with derivatives inside compiles once", async () => {
+  let traces = 0;
+  const step = jit((w: Tensor, x: Tensor) => {
+    traces++;
+    return ops.sub(w, mul(grad((v: Tensor) => sum(mul(cube(v), x)))(w), 0.1));
+  });
+  let w: Tensor = tensor([1, 2]);
+  for (let k = 0; k < 3; k++) w = step(w, tensor([1, 0]));
+  await near(w, [0.7 - 0.3 * 0.49 - 0.3 * (0.7 - 0.3 * 0.49) ** 2, 2]);
+  assertEquals(traces, 1);
+});
+
 onEachDevice("jit() with donate gives up its arguments and says so", async () => {
   const step = jit(function step(state: { w: Tensor }) {
     return { w: mul(state.w, 2) };

@@ -129,9 +129,10 @@ export function roundHalfToEven(x: number): number {
 }
 
 /** Conversion of a value, as `cast` means it. */
-export function convert(value: number, to: DType): number {
+export function convert(value: number, from: DType, to: DType): number {
   if (to === "bool") return value !== 0 ? 1 : 0;
   if (to === "f32") return Math.fround(value);
+  if (from !== "f32") return storedValue(value, to);
   if (Number.isNaN(value)) return 0;
   const [low, high] = to === "i32" ? [-2147483648, 2147483647] : [0, 4294967295];
   return Math.min(Math.max(Math.trunc(value), low), high);
@@ -194,7 +195,7 @@ function evaluate(
       case "select":
         return go(e.condition) !== 0 ? go(e.a) : go(e.b);
       case "cast":
-        return convert(go(e.x), e.dtype);
+        return convert(go(e.x), e.x.dtype, e.dtype);
       case "bitcast":
         return rebits(go(e.x), e.x.dtype, e.dtype);
       case "reduced":

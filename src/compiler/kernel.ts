@@ -133,7 +133,7 @@ export type Expr =
     readonly a: Expr; // where the condition is true
     readonly b: Expr;
   }
-  /** Numeric conversion: float to integer truncates and saturates (NaN gives 0); to bool tests ≠ 0. */
+  /** Numeric conversion: float to integer truncates and saturates (NaN gives 0); between integers the bits stay; to bool tests ≠ 0. */
   | { readonly kind: "cast"; readonly dtype: DType; readonly x: Expr }
   /** The same 32 bits read as another dtype (never to or from bool). */
   | { readonly kind: "bitcast"; readonly dtype: DType; readonly x: Expr }

@@ -75,6 +75,7 @@ export const plain = {
   "i32x4.neg": 0xfd_00a1,
   "i32x4.shl": 0xfd_00ab,
   "i32x4.shr_s": 0xfd_00ac,
+  "i32x4.shr_u": 0xfd_00ad,
   "i32x4.add": 0xfd_00ae,
   "i32x4.sub": 0xfd_00b1,
   "i32x4.mul": 0xfd_00b5,

@@ -195,6 +195,12 @@ export class Emitter {
     if (a.dtype === "f32" && op === "pow" && b.kind === "constant" && [1, 2, 3, -1].includes(b.value)) {
       return smallPower(this.f, b.value);
     }
+    if ((op === "shl" || op === "shr") && b.kind === "constant" && a.dtype !== "bool") {
+      // One instruction shifts all lanes by the same count.
+      const name = op === "shl" ? "i32x4.shl" : a.dtype === "i32" ? "i32x4.shr_s" : "i32x4.shr_u";
+      this.f.i32(b.value & 31).op(name);
+      return;
+    }
     this.value(b);
     binary(this.vector, op, a.dtype);
   }

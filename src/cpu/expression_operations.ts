@@ -240,7 +240,7 @@ const binaryOperations: Record<DType, Partial<Record<BinaryOp, Write>>> = {
   bool: boolOperations,
 };
 
-/** [x] -> x converted. Float to integer truncates and saturates; between integers values are clamped. */
+/** [x] -> x converted. Float to integer truncates and saturates; between integers the bits stay. */
 export function cast({ f }: Vector, from: DType, to: DType): void {
   if (from === to) return;
   if (to === "bool") {
@@ -253,9 +253,5 @@ export function cast({ f }: Vector, from: DType, to: DType): void {
     f.op(from === "i32" ? "f32x4.convert_i32x4_s" : "f32x4.convert_i32x4_u");
   } else if (from === "f32") {
     f.op(to === "i32" ? "i32x4.trunc_sat_f32x4_s" : "i32x4.trunc_sat_f32x4_u");
-  } else if (to === "u32") {
-    f.i32x4(0).op("i32x4.max_s");
-  } else {
-    f.i32x4(0x7fffffff).op("i32x4.min_u");
   }
 }
