@@ -31,8 +31,8 @@ export class LossError extends Error {
    */
   constructor(readonly step: number, readonly loss: number) {
     super(
-      `Cannot go on after step ${step}: its loss is ${loss}; a lower --lr, more --burn-in-steps or ` +
-        `another --seed may help`,
+      `Cannot go on after step ${step}: the loss is ${loss}; a lower --lr, more --burn-in-steps or another ` +
+        `--seed may help`,
     );
   }
 }
@@ -168,12 +168,13 @@ export async function tryStep(
     ...(unlabeled && { unlabeled: { image } }),
   };
   const key = random.key(0);
-  let current = treeMap<TrainState>(state, (leaf: Tensor) => add(leaf, 0));
+  let current = await realize(treeMap<TrainState>(state, (leaf: Tensor) => add(leaf, 0)));
+  const firstBatch = await uploadBatch(empty, crop);
   const begin = performance.now();
   onCompile(onProgress);
   let started: number;
   try {
-    const first = step(await realize(current), await uploadBatch(empty, crop), key);
+    const first = step(current, firstBatch, key);
     started = performance.now();
     await readAll({ loss: first.metrics.loss });
     current = first.state;

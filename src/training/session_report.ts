@@ -10,6 +10,7 @@ import { saveRunCheckpoint } from "./checkpoint.ts";
 import { runFiles, writeFileAtomic } from "./checkpoint_files.ts";
 import type { TrainConfig } from "./config.ts";
 import { evaluateImages, type Segmented, type Segmenter } from "./evaluation.ts";
+import { LossError } from "./loop.ts";
 import type { SegmentationScores } from "./metrics.ts";
 import { type MetricsLog, readMetrics } from "./metrics_log.ts";
 import type { Progress } from "./progress.ts";
@@ -61,14 +62,14 @@ export async function evaluateRun(run: Run, state: TrainState, before: Standing)
   const shown: Segmented[] = [];
   const every = Math.max(1, dataset.val.length / shownImages);
   const { params, bnState, memState } = state;
-  progress.stage("evaluating", 0, dataset.val.length);
+  progress.stage("evaluating");
   const scores = await evaluateImages(
     run.loader.images(dataset.val),
     (image) => run.segment({ params, bnState, memState }, image),
     {
       classes: dataset.classes.length,
       onImage: (segmented, done) => {
-        progress.stage("evaluating", done, dataset.val.length);
+        progress.stage("evaluating image", done, dataset.val.length);
         if (done - 1 >= Math.round(shown.length * every)) shown.push(segmented);
       },
     },
@@ -86,7 +87,11 @@ export async function evaluateRun(run: Run, state: TrainState, before: Standing)
   return standing;
 }
 
-/** Saves the run's latest checkpoint, and its best one if it is that. */
+/**
+ * Saves the run's latest checkpoint, and its best one if it is that.
+ *
+ * @throws {LossError} If a value is NaN or infinite: the checkpoint before stays.
+ */
 export async function saveRun(
   { config, dataset, folder, progress }: Run,
   state: TrainState,
@@ -95,6 +100,9 @@ export async function saveRun(
 ): Promise<void> {
   progress.stage("saving the checkpoint");
   const arrays = await stateToArrays(state);
+  for (const { data } of arrays.values()) {
+    if (data instanceof Float32Array && !data.every(Number.isFinite)) throw new LossError(done, NaN);
+  }
   const meta = { config, classes: dataset.classes, step: done, bestMeanIoU };
   await saveRunCheckpoint(folder, { arrays, meta }, { best });
 }

@@ -1,0 +1,143 @@
+/** The three programs as processes: a run, the same run killed, interrupted and resumed, and what uses its weights. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+const root = new URL("..", import.meta.url).pathname;
+
+/** A run of seconds: a tiny encoder on tiny scenes, with all three phases of AllSpark. */
+const tiny = (
+  "--variant 8,16,40,64:1,1,1,1 --embedding 16 --image-size 48x40 --crop 33 --batch 2 --steps 16 --burn-in-steps 2 " +
+  "--warmup-steps 6 --eval-every 4 --labeled-scenes 4 --unlabeled-scenes 8 --val-scenes 3 --workers 1 --device cpu"
+).split(" ");
+
+interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a program; when its standard error holds `until`, the process gets `signal`. */
+async function run(
+  program: string,
+  args: readonly string[],
+  { until, signal }: { until?: string; signal?: Deno.Signal } = {},
+): Promise<Ended> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "--quiet", `${root}${program}`, ...args],
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  let err = "";
+  const watch = async (): Promise<void> => {
+    let sent = false;
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      err += text;
+      if (until !== undefined && !sent && err.includes(until)) {
+        sent = true;
+        child.kill(signal!);
+      }
+    }
+  };
+  const [out, { code }] = await Promise.all([new Response(child.stdout).text(), child.status, watch()]);
+  return { code, out, err };
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1)!;
+}
+
+async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("a run that is killed, interrupted and resumed has the metrics of one that was not", () =>
+  inFolder(async (out) => {
+    const whole = await run("train.ts", [...tiny, "--out", out, "--name", "whole"]);
+    assertEquals(whole.code, 0, whole.err);
+    assertMatch(lastLine(whole.out), /^mIoU \d+\.\d\d$/);
+    assertStringIncludes(whole.out, "Device: cpu");
+    assertMatch(whole.err, /compiling program 1 of 4 .*kernel \d+ of \d+/);
+    assertMatch(whole.err, /Expected: about .* for 16 steps and 4 evaluations, \d+ MB/);
+    assertStringIncludes(whole.err, "step 16: mIoU");
+    const files = Array.from(Deno.readDirSync(`${out}/whole`), ({ name }) => name).sort();
+    assertEquals(files, [
+      "best.safetensors",
+      "config.json",
+      "curves.png",
+      "latest.safetensors",
+      "metrics.jsonl",
+      "overlays.png",
+    ]);
+
+    const resume = ["--resume", `${out}/parts`];
+    const killed = await run("train.ts", [...tiny, "--out", out, "--name", "parts"], {
+      until: "step 4: mIoU",
+      signal: "SIGKILL",
+    });
+    assert(killed.code !== 0);
+    const interrupted = await run("train.ts", resume, { until: " 5/16", signal: "SIGINT" });
+    assertEquals(interrupted.code, 130, interrupted.err);
+    assertMatch(interrupted.out, /Stopped after step \d+; go on with: train.ts --resume/);
+    const resumed = await run("train.ts", resume);
+    assertEquals(resumed.code, 0, resumed.err);
+    assertEquals(
+      Deno.readTextFileSync(`${out}/parts/metrics.jsonl`),
+      Deno.readTextFileSync(`${out}/whole/metrics.jsonl`),
+    );
+    assertEquals(lastLine(resumed.out), lastLine(whole.out));
+    const again = await run("train.ts", resume);
+    assertEquals([again.code, again.err.trim().split("\n").length], [2, 1], again.err);
+    assertStringIncludes(again.err, "all its 16 steps are done");
+
+    const scored = await run("evaluate.ts", [
+      "--weights",
+      `${out}/whole/latest.safetensors`,
+      "--device",
+      "cpu",
+    ]);
+    assertEquals(scored.code, 0, scored.err);
+    assertMatch(scored.out, /^person +\d+\.\d\d$/m);
+    assertEquals(lastLine(scored.out), lastLine(whole.out), "evaluate.ts agrees with the end of train.ts");
+
+    await Deno.mkdir(`${out}/images`);
+    await Deno.copyFile(`${out}/whole/overlays.png`, `${out}/images/photo.png`);
+    const predicted = await run("predict.ts", [
+      ...["--weights", `${out}/whole/best.safetensors`, "--device", "cpu"],
+      ...["--input", `${out}/images`, "--out", `${out}/predictions`],
+    ]);
+    assertEquals(predicted.code, 0, predicted.err);
+    const made = Array.from(Deno.readDirSync(`${out}/predictions`), ({ name }) => name).sort();
+    assertEquals(made, ["photo.mask.png", "photo.overlay.png"]);
+  }));
+
+Deno.test("a run whose weights explode stops with the step and keeps no bad checkpoint", () =>
+  inFolder(async (out) => {
+    const { code, err } = await run("train.ts", [
+      ...tiny,
+      ...["--method", "supervised", "--lr", "1e30", "--eval-every", "2", "--out", out, "--name", "bad"],
+    ]);
+    assertEquals(code, 2, err);
+    assertMatch(lastLine(err), /^Cannot go on after step 2: the loss is/);
+    assertStringIncludes(err, "There is no good checkpoint");
+  }));
+
+Deno.test("what cannot work is refused with sentences before training starts", async () => {
+  const cases: [string, string[], string][] = [
+    ["train.ts", ["--crop", "x"], "Cannot use --crop x"],
+    ["train.ts", ["--data", "/none", "--split", "1_8"], "Cannot use data folder /none"],
+    ["train.ts", ["--resume", "/none"], "Cannot load checkpoint /none"],
+    ["evaluate.ts", ["--weights", "/none"], "Cannot load weights /none"],
+    ["predict.ts", ["--weights", "/none", "--input", "/nothing"], "Cannot segment /nothing"],
+  ];
+  for (const [program, args, sentence] of cases) {
+    const { code, err } = await run(program, [...args, "--device", "cpu"]);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, sentence);
+    assertEquals(err.trim().split("\n").length, 1, err);
+  }
+});
