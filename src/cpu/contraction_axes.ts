@@ -1,66 +1,21 @@
 /**
- * Axes of a contraction's code: groups of axes (batch, rows, columns, inner) that are walked as one flat
- * count. Neighbouring axes are joined where every affine form agrees, so that a plain matrix has one long
- * axis per group whatever shape it came in.
+ * Groups of axes of a contraction (batch, rows, columns, inner) that are walked as one flat count.
  *
  * @module
  */
-import type { Affine, Expr, Guard, Store } from "../compiler/kernel.ts";
+import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local, Operand } from "./assembler.ts";
-import { operands } from "./expression.ts";
+import { guardsOf, type Loop, reachable } from "./expression_axes.ts";
 import type { AxisValue } from "./expression_scopes.ts";
 
-/** Axes that are walked as one: all of them count in steps of the last one, whose number this is. */
-export interface JoinedAxis {
-  readonly axis: number;
-  readonly size: number;
+/** The guards of all loads and gathers of expressions. */
+export function allGuards(roots: readonly Expr[]): Guard[] {
+  return [...reachable(roots)].flatMap(guardsOf);
 }
 
-/** All affine forms of expressions and stores. */
-export function formsOf(expressions: readonly Expr[], stores: readonly Store[] = []): Affine[] {
-  const forms: Affine[] = stores.map((store) => store.at);
-  for (const e of everyOperand([...expressions, ...stores.map((store) => store.value)])) {
-    if (e.kind === "load" || e.kind === "gather") forms.push(e.at);
-    if (e.kind === "index") forms.push(e.form);
-    if ("guards" in e) forms.push(...e.guards.map((guard) => guard.form));
-  }
-  return forms;
-}
-
-/** All guards of expressions. */
-export function guardsOf(expressions: readonly Expr[]): Guard[] {
-  return [...everyOperand(expressions)].flatMap((e) => "guards" in e ? e.guards : []);
-}
-
-/** All loads of expressions. */
-export function loadsOf(expressions: readonly Expr[]): (Expr & { kind: "load" })[] {
-  return [...everyOperand(expressions)].filter((e) => e.kind === "load");
-}
-
-function everyOperand(expressions: readonly Expr[]): Set<Expr> {
-  const seen = new Set<Expr>();
-  const visit = (e: Expr): void => {
-    if (seen.has(e)) return;
-    seen.add(e);
-    operands(e).forEach(visit);
-  };
-  expressions.forEach(visit);
-  return seen;
-}
-
-/** Leaves out axes of size 1 and joins neighbours (an axis of size n under one that steps n times as far). */
-export function join(axes: readonly JoinedAxis[], forms: readonly Affine[]): JoinedAxis[] {
-  const joined: JoinedAxis[] = [];
-  for (const { axis, size } of axes.filter((axis) => axis.size !== 1).reverse()) {
-    const inner = joined[0];
-    const fits = inner !== undefined &&
-      forms.every(({ coefficients }) =>
-        (coefficients[axis] ?? 0) === (coefficients[inner.axis] ?? 0) * inner.size
-      );
-    if (fits) joined[0] = { axis: inner.axis, size: inner.size * size };
-    else joined.unshift({ axis, size });
-  }
-  return joined;
+/** All loads of an expression. */
+export function loadsOf(root: Expr): (Expr & { kind: "load" })[] {
+  return [...reachable([root])].filter((e) => e.kind === "load");
 }
 
 /** Whether any of the forms depends on an axis. */
@@ -71,10 +26,10 @@ export function dependsOn(forms: readonly Affine[], axis: number): boolean {
 /** Locals that hold the position in a group of axes. */
 export class Position {
   readonly #f: FunctionBuilder;
-  readonly #axes: readonly JoinedAxis[];
+  readonly #axes: readonly Loop[];
   readonly #locals: readonly Local[];
 
-  constructor(f: FunctionBuilder, axes: readonly JoinedAxis[]) {
+  constructor(f: FunctionBuilder, axes: readonly Loop[]) {
     this.#f = f;
     this.#axes = axes;
     this.#locals = axes.map(() => f.local("i32"));

@@ -11,19 +11,20 @@
  * @module
  */
 import { type Contraction, type Expr, points } from "../compiler/kernel.ts";
-import { dependsOn, formsOf, guardsOf, join, type JoinedAxis, loadsOf } from "./contraction_axes.ts";
+import { allGuards, dependsOn, loadsOf } from "./contraction_axes.ts";
+import { formsOf, type Loop, mergeAxes, numberAxes } from "./expression_axes.ts";
 import { aligned } from "./protocol.ts";
 
 /** An operand: what it depends on, and where its panels are made. */
 export interface OperandPlan {
   readonly value: Expr;
   /** The batch axes that it depends on, as they are and joined, and their points. */
-  readonly batchAxes: readonly JoinedAxis[];
-  readonly batch: readonly JoinedAxis[];
+  readonly batchAxes: readonly Loop[];
+  readonly batch: readonly Loop[];
   readonly batches: number;
   /** Its row or column axes. */
-  readonly across: readonly JoinedAxis[];
-  readonly inner: readonly JoinedAxis[];
+  readonly across: readonly Loop[];
+  readonly inner: readonly Loop[];
   /** Four values that are neighbours in memory lie along the inner axes. */
   readonly alongInner: boolean;
   /** Read where it lies; packed once, by a phase of its own, into scratch; or by every chunk into its workspace. */
@@ -46,7 +47,7 @@ export interface DirectOperand {
 
 /** Rows or columns with their operand. */
 interface Side {
-  readonly axes: readonly JoinedAxis[];
+  readonly axes: readonly Loop[];
   readonly value: Expr;
 }
 
@@ -76,9 +77,9 @@ export interface ContractionPlan {
   readonly left: OperandPlan;
   readonly right: OperandPlan;
   /** Axes as the stores see them. */
-  readonly storeBatch: readonly JoinedAxis[];
-  readonly storeRows: readonly JoinedAxis[];
-  readonly storeColumns: readonly JoinedAxis[];
+  readonly storeBatch: readonly Loop[];
+  readonly storeRows: readonly Loop[];
+  readonly storeColumns: readonly Loop[];
   /** Offset of the unfinished tiles: in scratch if there are several parts, else in the workspace. */
   readonly tiles: number;
   readonly phases: readonly number[];
@@ -98,16 +99,16 @@ const vectorsPerHeight = [0, 8, 4, 3, 2, 2];
 
 /** Decides the schedule. */
 export function planContraction(kernel: Contraction): ContractionPlan {
-  const number = numberAxes(kernel);
+  const groups = axesOf(kernel);
   const given: [Side, Side] = [
-    { axes: number.rows, value: kernel.left },
-    { axes: number.columns, value: kernel.right },
+    { axes: groups.rows, value: kernel.left },
+    { axes: groups.columns, value: kernel.right },
   ];
-  const [down, over] = prefersExchange(kernel, number) ? [given[1], given[0]] : given;
+  const [down, over] = prefersExchange(kernel, groups) ? [given[1], given[0]] : given;
   const [batches, inner] = [points(kernel.batch), points(kernel.inner)];
   const [rows, columns] = [product(down.axes), product(over.axes)];
 
-  const leftDirect = readableLeft(down, number.inner, rows, columns);
+  const leftDirect = readableLeft(down, groups.inner, rows, columns);
   const rowPanels = Math.ceil(rows / (leftDirect ? 4 : 5));
   const height = Math.ceil(rows / Math.max(rowPanels, 1));
   const tall = rows - rowPanels * (height - 1);
@@ -118,9 +119,9 @@ export function planContraction(kernel: Contraction): ContractionPlan {
 
   const [scratch, workspace] = [new Layout(), new Layout()];
   const operand = (side: Side, direct: DirectOperand | undefined, size: number, own: Blocks, other: Blocks) =>
-    planOperand(side, direct, { number, batches, inner, depth, size, own, other, scratch, workspace });
+    planOperand(side, direct, { groups, batches, inner, depth, size, own, other, scratch, workspace });
   const left = operand(down, leftDirect, height, rowBlocks, columnBlocks);
-  const right = operand(over, readableRight(over, number.inner, rowPanels), width, columnBlocks, rowBlocks);
+  const right = operand(over, readableRight(over, groups.inner, rowPanels), width, columnBlocks, rowBlocks);
 
   const tileBytes = height * width * 4;
   const allTiles = batches * rowPanels * columnPanels;
@@ -129,7 +130,10 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   // are added in the workspace.
   const waiting = workspace.reserve((parts === 1 && depth < partDepth ? blockTiles : 1) * tileBytes);
   const tiles = parts > 1 ? scratch.reserve(parts * allTiles * tileBytes) : waiting;
-  const storeForms = formsOf([], kernel.stores);
+  const storeForms = [
+    ...formsOf(kernel.stores.map(({ value }) => value)),
+    ...kernel.stores.map(({ at }) => at),
+  ];
   return {
     batches,
     rows,
@@ -141,9 +145,9 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     ...cut,
     left,
     right,
-    storeBatch: join(number.batch, storeForms),
-    storeRows: join(down.axes, storeForms),
-    storeColumns: join(over.axes, storeForms),
+    storeBatch: mergeAxes(groups.batch, storeForms),
+    storeRows: mergeAxes(down.axes, storeForms),
+    storeColumns: mergeAxes(over.axes, storeForms),
     tiles,
     phases: [
       ...(left.chunks + right.chunks > 0 ? [left.chunks + right.chunks] : []),
@@ -207,7 +211,7 @@ function planOperand(
   { value, axes }: Side,
   direct: DirectOperand | undefined,
   surroundings: {
-    readonly number: NumberedAxes;
+    readonly groups: Groups;
     readonly batches: number;
     readonly inner: number;
     readonly depth: number;
@@ -218,20 +222,20 @@ function planOperand(
     readonly workspace: Layout;
   },
 ): OperandPlan {
-  const { number, batches, inner, depth, size, own, other, scratch, workspace } = surroundings;
+  const { groups, batches, inner, depth, size, own, other, scratch, workspace } = surroundings;
   const forms = formsOf([value]);
-  const batchAxes = number.batch.filter(({ axis }) => dependsOn(forms, axis));
+  const batchAxes = groups.batch.filter(({ axis }) => dependsOn(forms, axis));
   const ownBatches = product(batchAxes);
   const bytes = ownBatches * own.panels * size * inner * 4;
   const reused = other.blocks > 1 || ownBatches < batches;
   const place = direct ? "direct" : reused && bytes <= sharedLimitBytes ? "shared" : "own";
   const panelsPerChunk = Math.max(1, Math.round(16384 / Math.max(1, inner * size)));
-  const [across, innerAxes] = [join(axes, forms), join(number.inner, forms)];
+  const [across, innerAxes] = [mergeAxes(axes, forms), mergeAxes(groups.inner, forms)];
   const blockBytes = Math.ceil(own.panels / own.blocks) * size * depth * 4;
   return {
     value,
     batchAxes,
-    batch: join(batchAxes, forms),
+    batch: mergeAxes(batchAxes, forms),
     batches: ownBatches,
     across,
     inner: innerAxes,
@@ -244,36 +248,35 @@ function planOperand(
   };
 }
 
-type NumberedAxes = Record<"batch" | "rows" | "columns" | "inner", JoinedAxis[]>;
+type Groups = Record<"batch" | "rows" | "columns" | "inner", Loop[]>;
 
 /** The axes of each group under their numbers in affine forms. */
-function numberAxes(kernel: Contraction): NumberedAxes {
-  let next = 0;
-  const group = (sizes: readonly number[]): JoinedAxis[] => sizes.map((size) => ({ axis: next++, size }));
+function axesOf({ batch, rows, columns, inner }: Contraction): Groups {
+  const [b, r, c] = [batch.length, rows.length, columns.length];
   return {
-    batch: group(kernel.batch),
-    rows: group(kernel.rows),
-    columns: group(kernel.columns),
-    inner: group(kernel.inner),
+    batch: numberAxes(batch, 0),
+    rows: numberAxes(rows, b),
+    columns: numberAxes(columns, b + r),
+    inner: numberAxes(inner, b + r + c),
   };
 }
 
 /** Whether the roles of rows and columns are better exchanged: vectors run along columns. */
-function prefersExchange(kernel: Contraction, number: NumberedAxes): boolean {
-  const [rows, columns] = [product(number.rows), product(number.columns)];
+function prefersExchange(kernel: Contraction, groups: Groups): boolean {
+  const [rows, columns] = [product(groups.rows), product(groups.columns)];
   if (columns < 4 && rows >= 2 * columns) return true;
   if (rows < 4) return false;
-  const contiguous = (axes: readonly JoinedAxis[]): number => {
+  const contiguous = (axes: readonly Loop[]): number => {
     const last = axes.findLast(({ size }) => size !== 1);
     return last ? kernel.stores.filter(({ at }) => at.coefficients[last.axis] === 1).length : 0;
   };
-  return contiguous(number.rows) > contiguous(number.columns);
+  return contiguous(groups.rows) > contiguous(groups.columns);
 }
 
 /** The left operand, if it is better read where it lies: in rows, where few columns would repay packing. */
 function readableLeft(
   side: Side,
-  inner: readonly JoinedAxis[],
+  inner: readonly Loop[],
   rows: number,
   columns: number,
 ): DirectOperand | undefined {
@@ -287,32 +290,31 @@ function readableLeft(
 /** The right operand, if it is better read where it lies: every value is used once or twice. */
 function readableRight(
   side: Side,
-  inner: readonly JoinedAxis[],
+  inner: readonly Loop[],
   rowPanels: number,
 ): DirectOperand | undefined {
   const direct = directOperand(side, inner);
   return direct?.positionBytes === 4 && rowPanels <= 2 ? direct : undefined;
 }
 
-function directOperand({ value, axes }: Side, innerAxes: readonly JoinedAxis[]): DirectOperand | undefined {
+function directOperand({ value, axes }: Side, innerAxes: readonly Loop[]): DirectOperand | undefined {
   if (value.kind !== "load" || value.dtype !== "f32" || value.guards.length > 0) return undefined;
   const forms = formsOf([value]);
-  const [across, inner] = [join(axes, forms), join(innerAxes, forms)];
+  const [across, inner] = [mergeAxes(axes, forms), mergeAxes(innerAxes, forms)];
   if (across.length > 1 || inner.length > 1) return undefined;
-  const bytes = ([axis]: readonly JoinedAxis[]): number =>
-    4 * (axis ? value.at.coefficients[axis.axis] ?? 0 : 0);
+  const bytes = ([axis]: readonly Loop[]): number => 4 * (axis ? value.at.coefficients[axis.axis] ?? 0 : 0);
   const [positionBytes, innerBytes] = [bytes(across), bytes(inner)];
   return positionBytes < 0 || innerBytes < 0 ? undefined : { load: value, positionBytes, innerBytes };
 }
 
 /** Whether packing is cheaper with vectors along the inner axes than with vectors across. */
-function prefersInner(value: Expr, across: readonly JoinedAxis[], inner: readonly JoinedAxis[]): boolean {
+function prefersInner(value: Expr, across: readonly Loop[], inner: readonly Loop[]): boolean {
   const last = { across: across.at(-1), inner: inner.at(-1) };
   if (!last.across || !last.inner) return !last.across;
-  const strided = ({ axis }: JoinedAxis): boolean =>
-    loadsOf([value]).some(({ at }) => ![0, 1].includes(at.coefficients[axis] ?? 0));
-  const guards = ({ axis }: JoinedAxis): number =>
-    guardsOf([value]).filter(({ form }) => (form.coefficients[axis] ?? 0) !== 0).length;
+  const strided = ({ axis }: Loop): boolean =>
+    loadsOf(value).some(({ at }) => ![0, 1].includes(at.coefficients[axis] ?? 0));
+  const guards = ({ axis }: Loop): number =>
+    allGuards([value]).filter(({ form }) => (form.coefficients[axis] ?? 0) !== 0).length;
   // Roughly the instructions per value. Across, short lines seldom hold a whole panel.
   const { size } = last.across;
   const lines = size % 8 === 0 ? 2 : size >= 64 ? 3 : size >= 16 ? 5 : 12;
@@ -326,6 +328,6 @@ function blocks(panels: number, count: number): Blocks {
   return { panels, blocks: Math.min(Math.max(count, 1), Math.max(panels, 1)) };
 }
 
-function product(axes: readonly JoinedAxis[]): number {
+function product(axes: readonly Loop[]): number {
   return points(axes.map(({ size }) => size));
 }

@@ -6,7 +6,7 @@
  */
 import type { Contraction } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
-import { guardsOf, Position } from "./contraction_axes.ts";
+import { allGuards, Position } from "./contraction_axes.ts";
 import type { ContractionPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
 import type { ScopeOptions } from "./expression_scopes.ts";
@@ -127,7 +127,7 @@ export function writeFinish(library: Library, kernel: Contraction, plan: Contrac
     Local,
     Local,
   ];
-  const guards = guardsOf(values);
+  const guards = allGuards(values);
   const { width } = plan;
 
   const forEachRow = (body: () => void): void => {

@@ -38,17 +38,16 @@ export function formsOf(roots: readonly Expr[]): Affine[] {
   ]);
 }
 
-/**
- * The loops over axes `first`, `first + 1`, … of the given sizes: neighbours that every form walks as one
- * become one loop, and axes of size 1 none.
- */
-export function mergeAxes(sizes: readonly number[], first: number, forms: readonly Affine[]): Loop[] {
+/** Axes `first`, `first + 1`, … of the given sizes. */
+export function numberAxes(sizes: readonly number[], first: number): Loop[] {
+  return sizes.map((size, k) => ({ axis: first + k, size }));
+}
+
+/** Neighbours that every form walks as one become one loop, and axes of size 1 none. */
+export function mergeAxes(axes: readonly Loop[], forms: readonly Affine[]): Loop[] {
   const loops: Loop[] = [];
-  for (let k = sizes.length - 1; k >= 0; k--) {
-    const size = sizes[k]!;
-    if (size === 1) continue;
+  for (const { axis, size } of axes.filter((loop) => loop.size !== 1).reverse()) {
     const next = loops[0];
-    const axis = first + k;
     const joins = next &&
       forms.every(({ coefficients }) =>
         (coefficients[axis] ?? 0) === (coefficients[next.axis] ?? 0) * next.size

@@ -11,7 +11,7 @@
  */
 import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
-import { formsOf, type Loop, mergeAxes, reachable } from "./expression_axes.ts";
+import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -78,13 +78,13 @@ export function planFold(kernel: Fold): FoldPlan {
   const { axes, stages, stores } = kernel;
   const roots = [...stages, ...stores].map(({ value }) => value);
   const forms = [...formsOf(roots), ...stores.map(({ at }) => at)];
-  const parallel = mergeAxes(axes, 0, forms);
+  const parallel = mergeAxes(numberAxes(axes, 0), forms);
   const inner = [
     ...stages.map((stage) => ({ roots: [stage.value], at: [], axes: stage.axes, stage })),
     ...stores.map((store) => ({ roots: [store.value], at: [store.at], axes: store.axes, stage: undefined })),
   ].map((part) => ({
     ...part,
-    loops: mergeAxes(part.axes, axes.length, [...formsOf(part.roots), ...part.at]),
+    loops: mergeAxes(numberAxes(part.axes, axes.length), [...formsOf(part.roots), ...part.at]),
   }));
 
   const total = points(axes);

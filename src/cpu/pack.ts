@@ -11,7 +11,7 @@
  */
 import type { Guard } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
-import { guardsOf, loadsOf, Position } from "./contraction_axes.ts";
+import { allGuards, loadsOf, Position } from "./contraction_axes.ts";
 import type { OperandPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
 import { slackBytes } from "./protocol.ts";
@@ -83,7 +83,7 @@ class Packer {
     this.#kernel = kernel;
     this.#operand = operand;
     this.#size = size;
-    this.#guards = guardsOf([operand.value]);
+    this.#guards = allGuards([operand.value]);
     this.#params = this.f.params;
     const local = (): Local => this.f.local("i32");
     [this.#panel, this.#inPanel, this.#packed] = [local(), local(), local()];
@@ -227,7 +227,7 @@ class Packer {
   ): void {
     const { f } = this;
     // Loads that step far could leave memory behind the last line.
-    const far = loadsOf([this.#operand.value]).some(({ at }) => Math.abs(lanes.stepOf(at)) > farthestStep);
+    const far = loadsOf(this.#operand.value).some(({ at }) => Math.abs(lanes.stepOf(at)) > farthestStep);
     if (far) f.get(this.#readable).i32(values).op("i32.ge_s");
     else f.i32(1);
     const guarded = lines.map(({ emitter }) => writeTests(emitter, this.#guards, lanes, values));
