@@ -5,7 +5,7 @@
  */
 import type { Backend, DeviceBuffer, Executable } from "./compiler/backend.ts";
 import { fuse } from "./compiler/fuse.ts";
-import { type Program } from "./compiler/kernel.ts";
+import type { Program } from "./compiler/kernel.ts";
 import { plan } from "./compiler/plan.ts";
 import { printProgram } from "./compiler/print.ts";
 import { mergeRows } from "./compiler/rows.ts";
@@ -14,7 +14,7 @@ import { debugLevel } from "./debug.ts";
 import { backend as chosenBackend, readyBackend } from "./device.ts";
 import type { TensorData } from "./dtype.ts";
 import { buildGraph, checkReadable, type Graph, printGraph } from "./graph.ts";
-import { describe, setEvaluator, Tensor } from "./tensor.ts";
+import { describe, setEvaluator, type Tensor } from "./tensor.ts";
 import { treeFlatten, treeTensors } from "./tree.ts";
 
 /** Progress of a compilation: kernels done, kernels in all. */

@@ -4,7 +4,7 @@ import * as ops from "../ops/mod.ts";
 import { memory } from "../src/device.ts";
 import { DisposedError, DTypeError, ShapeError, TraceError } from "../src/errors.ts";
 import { dispose, readAll, realize } from "../src/evaluate.ts";
-import { type NestedArray, Tensor, tensor } from "../src/tensor.ts";
+import { type NestedArray, type Tensor, tensor } from "../src/tensor.ts";
 import {
   checkpoint,
   customVjp,

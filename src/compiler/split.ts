@@ -66,7 +66,6 @@ function cut(
 /** A fold with one sum, product, max or min and one store. */
 function splitFold(kernel: Fold, longest: number): Pieces | undefined {
   const [stage] = kernel.stages;
-  const [store] = kernel.stores;
   if (kernel.stages.length !== 1 || kernel.stores.length !== 1 || stage!.combine.startsWith("arg")) {
     return undefined;
   }
