@@ -1,9 +1,12 @@
 /** The run time of the cpu device, with small hand-made kernels. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { Kernel, Launch, Program, ProgramBuffer } from "../src/compiler/kernel.ts";
+import type { DType } from "../src/dtype.ts";
+import { interpretProgram } from "../src/compiler/interpret.ts";
+import type { Affine, Expr, Kernel, Launch, Program, ProgramBuffer } from "../src/compiler/kernel.ts";
 import { ModuleBuilder } from "../src/cpu/assembler.ts";
 import { CpuDevice } from "../src/cpu/device.ts";
 import { SharedHeap } from "../src/cpu/memory.ts";
+import { createCpuBackend } from "../src/cpu/mod.ts";
 import { control, type GeneratedKernel } from "../src/cpu/protocol.ts";
 
 const size = 1000;
@@ -18,7 +21,7 @@ function generate(kernel: Kernel): GeneratedKernel {
   const turns = f.local("i32");
   f.get(args!).load("i32.load").set(x).get(args!).load("i32.load", 4).set(y);
   f.get(begin!).i32(400).op("i32.mul").set(at).get(end!).i32(400).op("i32.mul").set(end!);
-  if (amount === 7) f.op("unreachable");
+  if (amount === 7) f.i32(-4).load("i32.load").op("drop");
   if (amount === 9) f.range(turns, 0, 300_000, 1, () => {});
   f.range(at, at, end!, 4, () => {
     f.get(y).get(at).op("i32.add").get(x).get(at).op("i32.add").load("i32.load").i32(amount).op("i32.add");
@@ -129,7 +132,11 @@ Deno.test("a trap and a kernel that does not compile reach the next read, with t
     const buffer = device.allocate(size * 4);
     device.write(buffer, ramp);
     device.compile(chain([1, 7])).run([buffer], [buffer]);
-    await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 7: unreachable");
+    await assertRejects(
+      () => read(device, buffer),
+      Error,
+      "Cannot run kernel add 7: memory access out of bounds",
+    );
     device.compile(chain([8, 2])).run([buffer], [buffer]);
     await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 8:");
     device.write(buffer, ramp);
@@ -245,4 +252,95 @@ Deno.test("reads that wait are rejected when the device is closed", async () => 
   const waiting = assertRejects(() => read(device, buffer), Error, "closed");
   await device.close();
   await waiting;
+});
+
+Deno.test("createCpuBackend() runs programs of several kinds of kernels as the interpreter does", async () => {
+  const [rows, inner, columns] = [5, 7, 6];
+  const at = (...coefficients: number[]): Affine => ({ offset: 0, coefficients });
+  const load = (input: number, form: Affine): Expr => ({
+    kind: "load",
+    dtype: "f32",
+    input,
+    at: form,
+    guards: [],
+    fill: 0,
+  });
+  const product: Kernel = {
+    kind: "contraction",
+    label: "product",
+    inputs: ["f32", "f32"],
+    outputs: ["f32"],
+    batch: [],
+    rows: [rows],
+    columns: [columns],
+    inner: [inner],
+    left: load(0, at(inner, 0, 1)),
+    right: load(1, at(0, 1, columns)),
+    stores: [{
+      output: 0,
+      at: at(columns, 1, 0),
+      axes: [],
+      value: { kind: "accumulator", dtype: "f32" },
+    }],
+  };
+  const largest: Kernel = {
+    kind: "fold",
+    label: "largest",
+    inputs: ["f32"],
+    outputs: ["f32"],
+    axes: [rows],
+    stages: [{ combine: "max", axes: [columns], dtype: "f32", value: load(0, at(columns, 1)) }],
+    stores: [{ output: 0, at: at(1), axes: [], value: { kind: "reduced", dtype: "f32", stage: 0 } }],
+  };
+  const order: Kernel = {
+    kind: "sort",
+    label: "order",
+    inputs: ["f32"],
+    outputs: ["i32"],
+    rows: 1,
+    size: rows,
+    descending: true,
+  };
+  const place = (length: number, dtype: DType, kind: ProgramBuffer["place"]["kind"], index: number) => ({
+    length,
+    dtype,
+    place: { kind, index },
+  });
+  const program: Program = {
+    buffers: [
+      place(rows * inner, "f32", "input", 0),
+      place(inner * columns, "f32", "input", 1),
+      place(rows * columns, "f32", "temporary", 0),
+      place(rows, "f32", "output", 0),
+      place(rows, "i32", "output", 1),
+    ],
+    launches: [
+      { kernel: product, inputs: [0, 1], outputs: [2] },
+      { kernel: largest, inputs: [2], outputs: [3] },
+      { kernel: order, inputs: [3], outputs: [4] },
+    ],
+    slots: [rows * columns * 4],
+  };
+  const inputs = [rows * inner, inner * columns].map((length) =>
+    Float32Array.from({ length }, (_, k) => (k * 7 + length) % 11 - 5)
+  );
+  const device = await createCpuBackend({ threads: 2 });
+  try {
+    const ins = inputs.map((data) => device.allocate(data.byteLength));
+    ins.forEach((buffer, k) => device.write(buffer, inputs[k]!));
+    const outs = [device.allocate(rows * 4), device.allocate(rows * 4)];
+    device.compile(program).run(ins, outs);
+    const results = await device.read([
+      { buffer: outs[0]!, length: rows, dtype: "f32" },
+      { buffer: outs[1]!, length: rows, dtype: "i32" },
+    ]);
+    assertEquals(results, interpretProgram(program, inputs));
+  } finally {
+    await device.close();
+  }
+});
+
+Deno.test("createCpuBackend() refuses a number of threads that is not one", async () => {
+  await assertRejects(() => createCpuBackend({ threads: 0 }), RangeError, "Cannot start 0 threads");
+  await assertRejects(() => createCpuBackend({ threads: 1.5 }), RangeError, "Cannot start 1.5 threads");
 });
