@@ -119,8 +119,8 @@ const casting: Primitive<ConversionParams> = definePrimitive<ConversionParams>({
 
 /**
  * `x` with another dtype. f32 to integers truncates towards zero and saturates at the dtype's limits (NaN
- * gives 0); to bool is `x ≠ 0`; bool gives 0 and 1. Between i32 and u32 values outside the target's range
- * saturate too; `bitcast` keeps the bits. Nothing flows back: both dtypes would have to be f32.
+ * gives 0); to bool is `x ≠ 0`; bool gives 0 and 1; between i32 and u32 the bits stay. Nothing flows back:
+ * both dtypes would have to be f32.
  *
  * @example
  * ```ts

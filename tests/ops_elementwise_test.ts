@@ -128,6 +128,7 @@ Deno.test("cast truncates and saturates; bitcast keeps the bits", () => {
   assertEquals(values(ops.cast(x, "u32")), [0, 2, 0, 4294967295, 0]);
   assertEquals(values(ops.cast(tensor([0, -0.5, NaN]), "bool")), [0, 1, 1]);
   assertEquals(values(ops.cast(tensor([true, false]), "f32")), [1, 0]);
+  assertEquals(values(ops.cast(i32(-1), "u32")), [4294967295]);
   assertEquals(values(ops.bitcast(i32(-1), "u32")), [4294967295]);
   assertEquals(values(ops.bitcast(u32(0x40490fdb), "f32")), [Math.fround(Math.PI)]);
   assertThrows(() => ops.bitcast(tensor([true]), "u32"), DTypeError, "Cannot bitcast bool[1] to u32");

@@ -286,10 +286,6 @@ export function castText(x: string, from: DType, to: DType, width: Width, helper
   const zero = splat(literal(0, from), from, width);
   if (to === "bool") return `(!(${x} == ${zero}))`;
   if (from === "f32") return `${helpers.use(to === "i32" ? "toInt" : "toUint", width)}(${x})`;
-  if (from === "i32" && to === "u32") return `${type}(max(${x}, ${zero}))`;
-  if (from === "u32" && to === "i32") {
-    return `${type}(min(${x}, ${splat("2147483647u", "u32", width)}))`;
-  }
   return `${type}(${x})`;
 }
 
