@@ -36,3 +36,16 @@ export function onEachDevice(name: string, test: () => Promise<void> | void): vo
     });
   }
 }
+
+/** A test on the cpu alone: of what does not depend on the device and would take long on a software adapter. */
+export function onCpu(name: string, test: () => Promise<void> | void): void {
+  Deno.test({
+    name: `${name} (cpu)`,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async () => {
+      await setDevice("cpu");
+      await test();
+    },
+  });
+}
