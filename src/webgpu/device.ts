@@ -187,12 +187,13 @@ export class WebgpuDevice implements Backend {
     );
   }
 
+  /** Notes what a check finds, in the order in which checks began. */
   #await(check: Promise<Error | undefined>): void {
-    const noted = check.then((error) => {
+    const settled = check.catch((error: Error) => error);
+    this.#checks = this.#checks.then(async () => {
+      const error = await settled;
       if (error !== undefined) this.#fail(error);
-    }, (error: Error) => this.#fail(error));
-    const before = this.#checks;
-    this.#checks = before.then(() => noted);
+    });
   }
 
   /** The error with the kernel that its message names. */
@@ -205,12 +206,9 @@ export class WebgpuDevice implements Backend {
     return new DeviceError(`Cannot ${what === "device" ? "use the device" : what}: ${text}`);
   }
 
+  /** Keeps the first error: what fails later is mostly a consequence. */
   #fail(error: Error): undefined {
-    // What fails later is mostly a consequence; but the compiler's error says more than that of a run.
-    const isMoreTelling = error instanceof DeviceError && error.source !== undefined &&
-      !(this.#failure instanceof DeviceError && this.#failure.source !== undefined);
-    if (this.#failure === undefined || isMoreTelling) this.#failure = error;
-    return undefined;
+    this.#failure ??= error;
   }
 
   #throwFailure(): void {

@@ -29,10 +29,10 @@ export class Block {
 
   /** A name for a value; text that has a name already keeps it. */
   let(text: string): string {
+    if (this.shader.isValue(text)) return text;
     const known = this.#find(text);
     if (known !== undefined) return known;
-    const name = this.shader.fresh();
-    this.lines.push(`let ${name} = ${text};`);
+    const name = this.define(text);
     this.#names.set(text, name);
     return name;
   }
@@ -40,6 +40,7 @@ export class Block {
   /** A name for text that contains variables: it stands for what they are now, so it is never shared. */
   define(text: string): string {
     const name = this.shader.fresh();
+    this.shader.addValue(name);
     this.lines.push(`let ${name} = ${text};`);
     return name;
   }
@@ -71,6 +72,7 @@ export class Shader {
   readonly #bindings: Binding[] = [];
   readonly #declarations: string[] = [];
   readonly #bound = new Map<string, string>();
+  readonly #values = new Set<string>();
   #count = 0;
 
   /**
@@ -89,6 +91,16 @@ export class Shader {
   /** A name that nothing has yet. */
   fresh(): string {
     return `v${this.#count++}`;
+  }
+
+  /** Notes that a name stands for one value for good. */
+  addValue(name: string): void {
+    this.#values.add(name);
+  }
+
+  /** Whether the text is a name that stands for one value for good. */
+  isValue(text: string): boolean {
+    return this.#values.has(text);
   }
 
   /** The array of an input, read one or four elements at a time. */

@@ -18,17 +18,18 @@ import { writeWalk } from "./wgsl_walk.ts";
 /** Chooses a tile: as large as the registers take, but enough invocations to keep the device busy. */
 export function tileOf(kernel: Contraction, wanted: number): Tile {
   const [m, n] = [points(kernel.rows), points(kernel.columns)];
-  const batch = points(kernel.batch);
   const group: Width = n < 4 ? 1 : 4;
-  const most = { rows: m >= 8 ? 8 : m >= 4 ? 4 : m, groups: group === 1 ? n : n >= 8 ? 2 : 1 };
-  const shapes: [number, number][] = [[most.rows, most.groups], [Math.min(4, most.rows), most.groups], [
-    Math.min(4, most.rows),
-    1,
-  ]];
-  const lanes = ([rows, groups]: [number, number]): number =>
-    batch * Math.ceil(m / rows) * Math.ceil(n / (groups * group));
-  const [rows, groups] = shapes.find((shape) => lanes(shape) >= wanted) ?? shapes.at(-1)!;
-  return { rows, groups, group };
+  const lanes = ([rows, groups]: readonly [number, number]): number =>
+    points(kernel.batch) * Math.ceil(m / rows) * Math.ceil(n / (groups * group));
+  const shapes = ([[8, 4], [8, 2], [4, 2], [4, 1]] as const).map(([rows, groups]) =>
+    [m >= rows ? rows : m >= 4 ? 4 : m, group === 1 ? n : Math.min(groups, n >= 8 ? groups : 1)] as const
+  );
+  // The largest spills registers, which pays only in large products.
+  const [largest, ...others] = shapes;
+  const shape = lanes(largest!) >= 8 * wanted && n % 16 === 0
+    ? largest!
+    : others.find((each) => lanes(each) >= wanted) ?? others.at(-1)!;
+  return { rows: shape[0], groups: shape[1], group };
 }
 
 /** The dispatch of an oriented contraction. */

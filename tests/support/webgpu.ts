@@ -109,27 +109,31 @@ export async function runBoth(
   return { actual: await runProgram(device, program, inputs), expected };
 }
 
-/** Runs a kernel and compares it with the interpreter. `tolerance` is relative, with the largest value as scale. */
+/** Runs a kernel and compares it with the interpreter: relative to each value, but to no less than `floor`. */
 export async function check(
   device: WebgpuDevice,
   kernel: Kernel,
   inputs: readonly TensorData[],
   outputs: readonly number[],
   tolerance = 2e-6,
+  floor = 1e-3,
 ): Promise<void> {
   const { actual, expected } = await runBoth(device, kernel, inputs, outputs);
-  expected.forEach((array, k) => assertClose(actual[k]!, array, tolerance, kernel.label));
+  expected.forEach((array, k) => assertClose(actual[k]!, array, { tolerance, floor, what: kernel.label }));
 }
 
-/** Fails with the worst element if two arrays differ by more than the tolerance. */
-export function assertClose(actual: TensorData, expected: TensorData, tolerance: number, what: string): void {
+/** Fails with the first element at which two arrays differ by more than the tolerance. */
+export function assertClose(
+  actual: TensorData,
+  expected: TensorData,
+  { tolerance, floor, what }: { tolerance: number; floor: number; what: string },
+): void {
   assert(actual.length === expected.length, `${what}: ${actual.length} elements, not ${expected.length}`);
   expected.forEach((wanted, k) => {
     const got = actual[k]!;
     if (Object.is(got, wanted) || got === wanted) return;
-    const error = Math.abs(got - wanted);
-    const allowed = tolerance * Math.max(Math.abs(wanted), 1e-3);
-    assert(error <= allowed, `${what}: element ${k} is ${got}, not ${wanted}`);
+    const allowed = tolerance * Math.max(Math.abs(wanted), floor);
+    assert(Math.abs(got - wanted) <= allowed, `${what}: element ${k} is ${got}, not ${wanted}`);
   });
 }
 
