@@ -67,6 +67,7 @@ class Packer {
   readonly #size: number;
   readonly #guards: readonly Guard[];
   readonly #params: readonly Local[];
+  readonly #panelBytes: Local;
   /** Address of the panel's first element, the position in the panel, and how many positions a turn packs. */
   readonly #panel: Local;
   readonly #inPanel: Local;
@@ -86,7 +87,7 @@ class Packer {
     this.#guards = allGuards([operand.value]);
     this.#params = this.f.params;
     const local = (): Local => this.f.local("i32");
-    [this.#panel, this.#inPanel, this.#packed] = [local(), local(), local()];
+    [this.#panelBytes, this.#panel, this.#inPanel, this.#packed] = [local(), local(), local(), local()];
     [this.#pointer, this.#k, this.#readable, this.#count] = [local(), local(), local(), local()];
   }
 
@@ -94,16 +95,15 @@ class Packer {
     const { f } = this;
     const [, , start, end, innerStart, innerEnd, destination] = this.#params as Local[];
     f.get(destination!).set(this.#panel);
+    f.get(innerEnd!).get(innerStart!).op("i32.sub").i32(this.#size * 4).op("i32.mul").set(this.#panelBytes);
     f.while(() => f.get(start!).get(end!).op("i32.lt_s"), () => {
       f.get(this.#panel).get(this.#inPanel).i32(2).op("i32.shl").op("i32.add").set(this.#pointer);
       f.get(innerStart!).set(this.#k);
       if (this.#operand.alongInner) this.#writeAlong();
       else this.#writeAcross();
       f.increase(start!, this.#packed).increase(this.#inPanel, this.#packed);
-      f.get(this.#inPanel).i32(this.#size).op("i32.ge_s").if(() => {
-        f.i32(0).set(this.#inPanel);
-        f.get(innerEnd!).get(innerStart!).op("i32.sub").i32(this.#size * 4).op("i32.mul");
-        f.get(this.#panel).op("i32.add").set(this.#panel);
+      f.while(() => f.get(this.#inPanel).i32(this.#size).op("i32.ge_s"), () => {
+        f.increase(this.#inPanel, -this.#size).increase(this.#panel, this.#panelBytes);
       });
     });
     return f;
@@ -111,41 +111,61 @@ class Packer {
 
   // ---- vectors across -----------------------------------------------------------------------------------
 
-  /** A whole panel where it lies in one line, else as many positions as do, up to four. */
+  /** Whole panels where they lie in one line, else as many positions as do, up to four. */
   #writeAcross(): void {
+    const { f } = this;
+    this.#position(this.#params[2]!).remaining();
+    f.set(this.#readable);
+    const onePanel = (): void => this.#ifPanels(1, () => this.#writePart());
+    // Two small panels at a time use the whole of every cache line that is read.
+    const twice = this.#size <= 8 && this.#guards.length === 0;
+    if (twice) this.#ifPanels(2, onePanel);
+    else onePanel();
+  }
+
+  /** Packs whole panels if they lie in one line. */
+  #ifPanels(panels: 1 | 2, otherwise: () => void): void {
     const { f } = this;
     const [, , start, end] = this.#params as [Local, Local, Local, Local];
     const vectors = Math.ceil(this.#size / 4);
-    const probe = this.#position(start);
-    probe.remaining();
-    f.tee(this.#readable).i32(4 * vectors).op("i32.ge_s").get(this.#inPanel).op("i32.eqz").op("i32.and");
-    f.get(end).get(start).op("i32.sub").i32(this.#size).op("i32.ge_s").op("i32.and");
+    const read = (panels - 1) * this.#size + 4 * vectors;
+    f.get(this.#readable).i32(read).op("i32.ge_s").get(this.#inPanel).op("i32.eqz").op("i32.and");
+    f.get(end).get(start).op("i32.sub").i32(panels * this.#size).op("i32.ge_s").op("i32.and");
     f.if(() => {
-      f.i32(this.#size).set(this.#packed);
+      f.i32(panels * this.#size).set(this.#packed);
       f.i32(4).set(this.#count);
       this.#withLines(1, ([line]) => {
-        this.#branch([line!], line!.across, 4 * vectors, (exact) => {
+        this.#branch([line!], line!.across, read, (exact) => {
           const first = line!.across.copyLast();
-          for (let v = 0; v < vectors; v++) {
-            const result = this.#evaluate(line!, line!.across.lanes(first, 4 * v), exact);
-            this.#storeLanes(result, 16 * v, Math.min(4, this.#size - 4 * v));
+          for (let panel = 0; panel < panels; panel++) {
+            if (panel > 0) f.increase(this.#pointer, this.#panelBytes);
+            for (let v = 0; v < vectors; v++) {
+              const axes = line!.across.lanes(first, panel * this.#size + 4 * v);
+              this.#storeLanes(this.#evaluate(line!, axes, exact), 16 * v, Math.min(4, this.#size - 4 * v));
+            }
           }
+          if (panels > 1) f.get(this.#pointer).get(this.#panelBytes).op("i32.sub").set(this.#pointer);
         });
         this.#advance([line!], 1);
       });
-    }, () => {
-      f.get(this.#readable).set(this.#count);
-      limit(f, this.#count, () => f.i32(this.#size).get(this.#inPanel).op("i32.sub"));
-      limit(f, this.#count, () => f.get(end).get(start).op("i32.sub"));
-      limit(f, this.#count, () => f.i32(4));
-      f.get(this.#count).set(this.#packed);
-      this.#withLines(1, ([line]) => {
-        this.#branch([line!], line!.across, 4, (exact) => {
-          const axes = line!.across.lanes(line!.across.copyLast());
-          this.#storeCounted(this.#evaluate(line!, axes, exact), 0, 4);
-        });
-        this.#advance([line!], 1);
+    }, otherwise);
+  }
+
+  /** Packs up to four positions of one line. */
+  #writePart(): void {
+    const { f } = this;
+    const [, , start, end] = this.#params as [Local, Local, Local, Local];
+    f.get(this.#readable).set(this.#count);
+    limit(f, this.#count, () => f.i32(this.#size).get(this.#inPanel).op("i32.sub"));
+    limit(f, this.#count, () => f.get(end).get(start).op("i32.sub"));
+    limit(f, this.#count, () => f.i32(4));
+    f.get(this.#count).set(this.#packed);
+    this.#withLines(1, ([line]) => {
+      this.#branch([line!], line!.across, 4, (exact) => {
+        const axes = line!.across.lanes(line!.across.copyLast());
+        this.#storeCounted(this.#evaluate(line!, axes, exact), 0, 4);
       });
+      this.#advance([line!], 1);
     });
   }
 
