@@ -64,3 +64,4 @@ export {
 } from "./steps.ts";
 export { supervisedStep } from "./supervised_step.ts";
 export { fromStateDict, type StateDictOptions, toStateDict } from "./weights.ts";
+export type { ArrayData, ArrayDType, ArrayEntry } from "../src/io/array.ts";
