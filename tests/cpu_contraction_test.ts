@@ -325,6 +325,66 @@ Deno.test("convolutions and their weight gradients as implicit products", async 
   });
 });
 
+Deno.test("operands that walk backwards, that are filled outside, and that are gathered", async () => {
+  await withDevice(2, true, async (device) => {
+    // Gradient of a 3x3 convolution's input, padding 1. Axes n | c | h w | o kh kw.
+    const [n, c, o, h, w] = [2, 3, 4, 6, 9];
+    const guards = [
+      { form: form(7, 1, [2, 1], [5, -1]), size: h },
+      { form: form(7, 1, [3, 1], [6, -1]), size: w },
+    ];
+    const at = form(7, w + 1, [0, o * h * w], [4, h * w], [2, w], [5, -w], [3, 1], [6, -1]);
+    const base: Contraction = {
+      kind: "contraction",
+      label: "inputGradient",
+      inputs: ["f32", "f32"],
+      outputs: ["f32"],
+      batch: [n],
+      rows: [c],
+      columns: [h, w],
+      inner: [o, 3, 3],
+      left: load(0, form(7, 0, [4, c * 9], [1, 9], [5, 3], [6, 1])),
+      right: load(1, at, guards),
+      stores: [{
+        output: 0,
+        at: form(7, 0, [0, c * h * w], [1, h * w], [2, w], [3, 1]),
+        axes: [],
+        value: accumulator,
+      }],
+    };
+    const sizes = { inputs: [o * c * 9, n * o * h * w], outputs: [n * c * h * w] };
+    await check(device, { name: "input gradient", kernel: base, ...sizes });
+    await check(device, { name: "filled", kernel: { ...base, right: load(1, at, guards, 3) }, ...sizes });
+    // Rows of a table, chosen by numbers of which some lie outside. Axes | m | k | j.
+    const index: Expr = { kind: "cast", dtype: "i32", x: load(1, form(3, 0, [1, 1])) };
+    const rows: Expr = {
+      kind: "gather",
+      dtype: "f32",
+      input: 2,
+      at: form(3, 0, [2, 1]),
+      index,
+      stride: 5,
+      size: 4,
+      guards: [],
+      fill: 2,
+    };
+    const gathered: Contraction = {
+      kind: "contraction",
+      label: "gathered",
+      inputs: ["f32", "f32", "f32"],
+      outputs: ["f32"],
+      batch: [],
+      rows: [6],
+      columns: [11],
+      inner: [5],
+      left: load(0, form(3, 0, [0, 5], [2, 1])),
+      right: rows,
+      stores: [{ output: 0, at: form(3, 0, [0, 11], [1, 1]), axes: [], value: accumulator }],
+    };
+    await check(device, { name: "gathered", kernel: gathered, inputs: [30, 11, 20], outputs: [66] });
+  });
+});
+
 Deno.test("grouped products, expressions as operands, and several stores", async () => {
   // Axes n g | o | p | c: groups share their weights over n; the input is squared; both x and 2x are stored.
   const [n, g, o, p, c] = [2, 3, 4, 10, 5];

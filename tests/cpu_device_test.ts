@@ -344,3 +344,78 @@ Deno.test("createCpuBackend() refuses a number of threads that is not one", asyn
   await assertRejects(() => createCpuBackend({ threads: 0 }), RangeError, "Cannot start 0 threads");
   await assertRejects(() => createCpuBackend({ threads: 1.5 }), RangeError, "Cannot start 1.5 threads");
 });
+
+Deno.test("any order of writes, runs, reads and releases gives the values of doing them one by one", async () => {
+  await withDevice(3, async (device) => {
+    const programs = [[1], [9, 2], [3, 3, 3]].map((amounts) => ({
+      executable: device.compile(chain(amounts)),
+      sum: amounts.reduce((a, b) => a + b),
+    }));
+    let state = 42;
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+      return (state >>> 16) % below;
+    };
+    const buffers: { buffer: ReturnType<CpuDevice["allocate"]>; value: number }[] = [];
+    const reads: Promise<void>[] = [];
+    for (let step = 0; step < 600; step++) {
+      const one = buffers[random(buffers.length || 1)];
+      const action = one ? random(6) : 0;
+      if (action === 0) {
+        const buffer = device.allocate(size * 4);
+        device.write(buffer, raised(step));
+        buffers.push({ buffer, value: step });
+      } else if (action === 1) {
+        device.write(one!.buffer, raised(step));
+        one!.value = step;
+      } else if (action === 2) {
+        const value = one!.value;
+        reads.push(
+          read(device, one!.buffer).then((data) => assertEquals(data, raised(value), `step ${step}`)),
+        );
+      } else if (action === 3) {
+        one!.buffer.release();
+        buffers.splice(buffers.indexOf(one!), 1);
+      } else {
+        const { executable, sum } = programs[random(3)]!;
+        const target = action === 4 ? one! : buffers[random(buffers.length)]!;
+        executable.run([one!.buffer], [target.buffer]);
+        target.value = one!.value + sum;
+      }
+      if (step % 50 === 0) await reads.at(-1);
+    }
+    await Promise.all(reads);
+    for (const { buffer, value } of buffers) assertEquals(await read(device, buffer), raised(value));
+  });
+});
+
+Deno.test("the backend works when its modules come over HTTP", async () => {
+  const root = new URL("../", import.meta.url);
+  const server = Deno.serve({ port: 0, onListen: () => {} }, async (request) => {
+    const file = new URL(`.${new URL(request.url).pathname}`, root);
+    return new Response(await Deno.readTextFile(file), {
+      headers: { "content-type": "application/typescript" },
+    });
+  });
+  const cache = await Deno.makeTempDir();
+  try {
+    const code = `import { createCpuBackend } from "http://localhost:${server.addr.port}/src/cpu/mod.ts";
+      const device = await createCpuBackend({ threads: 2 });
+      const buffer = device.allocate(8);
+      device.write(buffer, new Float32Array([1, 2]));
+      device.compile({ buffers: [], launches: [], slots: [] }).run([], []);
+      console.log(String(await device.read([{ buffer, length: 2, dtype: "f32" }])));`;
+    const command = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", "--no-lock", `data:text/typescript,${encodeURIComponent(code)}`],
+      env: { DENO_DIR: cache },
+      cwd: cache,
+      stdout: "piped",
+      stderr: "piped",
+    });
+    const { stdout, stderr } = await command.output();
+    assertEquals([new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)], ["1,2\n", ""]);
+  } finally {
+    await server.shutdown();
+    await Deno.remove(cache, { recursive: true });
+  }
+});

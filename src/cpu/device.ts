@@ -115,8 +115,8 @@ export class CpuDevice implements Backend {
     try {
       await this.#finish(this.#pool.enqueued);
       return sources.map(({ region, length, dtype }) => {
-        // A slice of bytes of shared memory is a copy in memory of its own.
-        const bytes = Uint8Array.from(this.#heap.bytes.subarray(region.address, region.address + length * 4));
+        const bytes = new Uint8Array(length * 4);
+        bytes.set(this.#heap.bytes.subarray(region.address, region.address + length * 4));
         return new (arrayType(dtype))(bytes.buffer);
       });
     } finally {

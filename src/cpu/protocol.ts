@@ -29,7 +29,7 @@ export interface Features {
  */
 export interface GeneratedKernel {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Number of chunks of each phase; every thread has finished a phase before the next one begins. */
+  /** Chunks of each phase (at least one phase); every thread has finished a phase before the next one begins. */
   readonly phases: readonly number[];
   readonly scratchBytes: number;
   readonly workspaceBytes: number;
