@@ -46,6 +46,8 @@ export class DeviceError extends Error {
   override readonly name = "DeviceError";
 
   /**
+   * Makes the error.
+   *
    * @param message What happened.
    * @param kernel The label of the kernel, if one is to blame.
    * @param source Its generated source with line numbers, if there is one.

@@ -26,8 +26,11 @@ export interface Executable {
 
 /** Live and pooled memory of a device in bytes, and the number of live buffers. */
 export interface MemoryStats {
+  /** Bytes in use. */
   readonly liveBytes: number;
+  /** Buffers in use. */
   readonly liveBuffers: number;
+  /** Bytes given back and kept for reuse. */
   readonly pooledBytes: number;
 }
 

@@ -26,6 +26,8 @@ export class LossError extends Error {
   override readonly name = "LossError";
 
   /**
+   * Makes the error.
+   *
    * @param step The step, counted from 1, whose loss it was.
    * @param loss Its loss: NaN or an infinity.
    */

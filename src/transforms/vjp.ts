@@ -163,6 +163,7 @@ export function valueAndGrad<P extends unknown[], R>(
   f: (...args: P) => R,
   options: { readonly argnums: readonly number[]; readonly hasAux?: boolean },
 ): (...args: P) => [value: R, gradients: P[number][]];
+/** Value and gradient with respect to one argument, by default the first. */
 export function valueAndGrad<P extends unknown[], R>(
   f: (...args: P) => R,
   options?: { readonly argnums?: number; readonly hasAux?: boolean },
@@ -255,10 +256,12 @@ export function grad<P extends unknown[], A>(
   f: (...args: P) => readonly [Tensor, A],
   options: { readonly argnums?: number; readonly hasAux: true },
 ): (...args: P) => [gradient: P[0], aux: A];
+/** The gradients with respect to several arguments. */
 export function grad<P extends unknown[], R>(
   f: (...args: P) => R,
   options: { readonly argnums: readonly number[]; readonly hasAux?: false },
 ): (...args: P) => P[number][];
+/** The gradient with respect to one argument, by default the first. */
 export function grad<P extends unknown[], R>(
   f: (...args: P) => R,
   options?: { readonly argnums?: number; readonly hasAux?: false },
