@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { add, batchNorm, dropout2d, relu, resize, slice } from "../ops/mod.ts";
+import { add, batchNorm, dropout2d, matmul, relu, reshape, resize, slice } from "../ops/mod.ts";
 import { formatShape, ShapeError } from "../src/errors.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { DropRates } from "./config.ts";
@@ -61,18 +61,20 @@ export function mlpDecoder(
 }
 
 /**
- * linear_fuse(concat(up(c4), up(c3), up(c2), c1)), computed as Σ up(F_i c_i), where F_i are the columns of
- * linear_fuse that belong to stage i: a product at every position and an interpolation between positions
- * act on different axes, so they commute exactly, and three of the four products are made where the maps are small.
+ * linear_fuse(concat(up(W_4 c4 + b_4), …, W_1 c1 + b_1)), computed as Σ up(F_i W_i c_i + F_i b_i), where F_i are the
+ * columns of linear_fuse that belong to stage i. A product at every position and an interpolation between positions act on different
+ * axes, so they commute exactly: the products are made where the maps are small, and, since F_i W_i is computed first,
+ * with few channels.
  */
 function fuse(params: HeadParams, features: readonly Tensor[]): Tensor {
   const width = params.fuse.shape[0]!;
+  const matrix = reshape(params.fuse, [width, 4 * width]);
   const size = sideOf(features[0]!);
   const parts = features.map((feature, k) => {
     const { weight, bias } = params.projections[k]!;
-    const columns = slice(params.fuse, { starts: [0, (3 - k) * width], sizes: [width, width] });
-    const part = pointwise(pointwise(feature, weight, bias), columns);
-    return k === 0 ? part : resize(part, { size, method: "bilinear", alignCorners: false });
+    const columns = slice(matrix, { starts: [0, (3 - k) * width], sizes: [width, width] });
+    const part = pointwise(feature, matmul(columns, weight), matmul(columns, bias));
+    return resize(part, { size, method: "bilinear", alignCorners: false });
   });
   return parts.reduce((total, part) => add(total, part));
 }

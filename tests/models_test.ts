@@ -30,7 +30,8 @@ import {
   zeros,
 } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
-import { readAll } from "../src/evaluate.ts";
+import { lower, readAll } from "../src/evaluate.ts";
+import { buildGraph } from "../src/graph.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { jit, valueAndGrad } from "../src/transforms/mod.ts";
 import { treeTensors } from "../src/tree.ts";
@@ -86,6 +87,20 @@ onEachDevice("channelAttention() equals softmax(instanceNorm(Q Kᵀ)) V, gradien
       })
     );
   }
+});
+
+Deno.test("channelAttention() never holds its scores, forward or backward", () => {
+  // The memory of 21 classes at crop 513, and one labeled image: the scores would take 88 MB.
+  const [queries, keys, positions] = [1024, 21 * 1024, 289];
+  const objective = (q: Tensor, k: Tensor, v: Tensor): Tensor => sum(channelAttention(q, k, v));
+  const of = (rows: number): Tensor =>
+    tensor(new Float32Array(rows * positions), { shape: [rows, positions] });
+  const inputs = [of(queries), of(keys), of(keys)] as const;
+  const [, gradients] = valueAndGrad(objective, { argnums: [0, 1, 2] })(...inputs);
+  const { graph } = buildGraph(gradients);
+  const { slots } = lower(graph, { packsOperands: true, maxReduction: 1e9 });
+  const largest = Math.max(...slots);
+  assert(largest > 8e6 && largest <= 4 * keys * positions, `a buffer of ${largest} bytes is held`);
 });
 
 onEachDevice("channelAttention() of equal channels is the mean of the values", async () => {
