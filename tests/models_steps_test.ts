@@ -123,6 +123,14 @@ onCpu("allsparkStep() writes the memory whether it reads it or not", async () =>
   );
 });
 
+Deno.test("allsparkStep() takes memories of other sizes", () => {
+  for (const queueSize of [8, 32, 96]) {
+    const sized = { ...config, queueSize };
+    const { state } = allsparkStep(sized)(newTrainState(random.key(1), sized), batch, key);
+    assertEquals((state.memState as MemoryState).queue.shape, [4, queueSize, 4]);
+  }
+});
+
 onCpu("allsparkStep() is the same compiled or not, and for the same key", async () => {
   const dropping: StepConfig = {
     ...config,
