@@ -1,5 +1,6 @@
 /** The three programs as processes: a run, the same run killed, interrupted and resumed, and what uses its weights. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { encodeImage, encodeMask, readSample, sceneClasses, scenes } from "@allspark/tensor/data";
 
 const root = new URL("..", import.meta.url).pathname;
 
@@ -113,6 +114,40 @@ Deno.test("a run that is killed, interrupted and resumed has the metrics of one 
     assertEquals(predicted.code, 0, predicted.err);
     const made = Array.from(Deno.readDirSync(`${out}/predictions`), ({ name }) => name).sort();
     assertEquals(made, ["photo.mask.png", "photo.overlay.png"]);
+  }));
+
+Deno.test("a folder of one's own is trained on, evaluated in every mode, and its weights start another run", () =>
+  inFolder(async (out) => {
+    await Deno.mkdir(`${out}/images`);
+    await Deno.mkdir(`${out}/masks`);
+    const dataset = scenes({ labeled: 6, size: [64, 60] });
+    for (const [k, item] of dataset.labeled.entries()) {
+      const { image, mask } = await readSample(item, dataset.reading);
+      await Deno.writeFile(`${out}/images/${k}.png`, await encodeImage(image));
+      const colors = sceneClasses.map(({ color }) => color);
+      if (k < 4) await Deno.writeFile(`${out}/masks/${k}.png`, encodeMask(mask!, colors));
+    }
+    await Deno.writeTextFile(`${out}/labels.txt`, sceneClasses.map(({ name }) => name).join("\n"));
+    const own = ["--images", `${out}/images`, "--masks", `${out}/masks`];
+    const small =
+      "--variant 8,16,40,64:1,1,1,1 --embedding 16 --crop 45 --batch 1 --steps 2 --workers 1 --device cpu";
+    const options = [...own, "--labels", `${out}/labels.txt`, ...small.split(" "), "--out", out];
+    const first = await run("train.ts", [...options, "--method", "supervised", "--name", "first"]);
+    assertEquals(first.code, 0, first.err);
+    assertStringIncludes(first.out, "3 labeled and 2 unlabeled images (not used), 1 to validate, 8 classes");
+
+    const weights = `${out}/first/latest.safetensors`;
+    for (const mode of ["original", "center-crop", "sliding-window"]) {
+      const args = [...own, "--weights", weights, "--mode", mode, "--crop", "45", "--device", "cpu"];
+      const scored = await run("evaluate.ts", args);
+      assertEquals(scored.code, 0, scored.err);
+      assertStringIncludes(scored.out, "4 images");
+      assertMatch(lastLine(scored.out), /^mIoU \d+\.\d\d$/);
+    }
+    const second = await run("train.ts", [...options, "--pretrained", weights, "--name", "second"]);
+    assertEquals(second.code, 0, second.err);
+    assertStringIncludes(second.out, `Model: allspark`);
+    assertStringIncludes(second.out, `from ${weights}`);
   }));
 
 Deno.test("a run whose weights explode stops with the step and keeps no bad checkpoint", () =>

@@ -168,15 +168,18 @@ Deno.test("segmenter() looks at whole images, their middle, or overlapping windo
   assertEquals([middle[11 * width + 6], middle[12 * width + 5]], [ignoreIndex, ignoreIndex]);
   assertEquals(middle[12 * width + 6], center[1]![0]![0]! > center[0]![0]![0]! ? 1 : 0);
 
-  // 36 * 2 / 3 = 24: a third window from row 48 would have 12 rows.
+  // 36 * 2 / 3 = 24: a window from column 24 would have 24 columns, and only 12 of them are seen by the one before.
   const sliding = segmenter(filtered, { mode: "sliding-window", crop: side });
   assertThrows(() => sliding(weights, input), RangeError, "at least 29x29 are required");
   await slidingEqualsSum(weights);
 });
 
-/** Windows of 45 every 30 pixels on 60 by 60: four windows, whose probabilities are added. */
+/**
+ * Windows of 45 every 30 pixels on 64 by 64: four windows, whose probabilities are added. What begins at 60 has 4
+ * pixels, which the windows before see too, and is left out.
+ */
 async function slidingEqualsSum(weights: Tensor): Promise<void> {
-  const [size, side, stride] = [60, 45, 30];
+  const [size, side, stride] = [64, 45, 30];
   const image = Float32Array.from({ length: 3 * size * size }, (_, i) => Math.sin(i * 3.3));
   const total = Array.from({ length: size }, () => new Float64Array(size));
   for (const top of [0, stride]) {

@@ -13,6 +13,7 @@ import { dispose, readAll } from "../evaluate.ts";
 import type { Tensor } from "../tensor.ts";
 import { jit } from "../transforms/jit.ts";
 import type { EvalMode } from "./config.ts";
+import { OptionError } from "./options.ts";
 import {
   addHistograms,
   type Box,
@@ -49,6 +50,9 @@ const leastSide = 29;
  * `original` takes the logits' argmax; `center-crop` does so for the middle; `sliding-window` adds up the softmax of
  * overlapping windows first.
  *
+ * The function that it returns throws an {@linkcode OptionError} if a part of the image would be seen alone that is
+ * smaller than the encoder can take.
+ *
  * @param forward The model.
  * @param options Mode and size.
  */
@@ -68,8 +72,8 @@ export function segmenter<Weights>(
 
   return (weights, image) => {
     const { width, height } = image;
-    const boxes = evaluationBoxes(mode, { height, width, crop });
-    const parts = boxes.map((box) => cut(image, box, mode));
+    const boxes = visibleBoxes(mode, { height, width, crop });
+    const parts = boxes.map((box) => cut(image, box));
     if (mode !== "sliding-window") {
       const found = classes(weights, parts[0]!);
       if (mode === "original") return found;
@@ -81,19 +85,31 @@ export function segmenter<Weights>(
   };
 }
 
+/**
+ * The parts that a mode looks at, without windows that are too narrow for the encoder, of which the windows before them
+ * see every pixel.
+ */
+function visibleBoxes(mode: EvalMode, image: { height: number; width: number; crop: number }): Box[] {
+  const overlap = image.crop - Math.floor(image.crop * 2 / 3);
+  return evaluationBoxes(mode, image).filter(({ top, left, bottom, right }) => {
+    const narrow = [[top, bottom - top], [left, right - left]].filter(([, side]) => side! < leastSide);
+    if (narrow.length === 0) return true;
+    if (narrow.some(([start, side]) => start! > 0 && side! <= overlap)) return false;
+    throw new OptionError([
+      `Cannot evaluate an image of ${image.width}x${image.height} pixels in mode ${mode} with crop ${image.crop}: a ` +
+      `part of ${right - left}x${
+        bottom - top
+      } would be seen alone; at least ${leastSide}x${leastSide} are required`,
+    ]);
+  });
+}
+
 /** A part of an image as a tensor `[1, 3, H, W]`. */
 function cut(
   { image, width, height }: Pick<WholeImage, "image" | "width" | "height">,
   { top, left, bottom, right }: Box,
-  mode: EvalMode,
 ): Tensor {
   const [rows, columns] = [bottom - top, right - left];
-  if (rows < leastSide || columns < leastSide) {
-    throw new RangeError(
-      `Cannot evaluate an image of ${width}x${height} pixels in mode ${mode}: a part of ${columns}x${rows} would ` +
-        `be seen alone; at least ${leastSide}x${leastSide} are required`,
-    );
-  }
   const shape = [1, 3, rows, columns];
   if (rows === height && columns === width) return tensor(image, { shape });
   const part = new Float32Array(3 * rows * columns);

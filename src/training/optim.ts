@@ -130,6 +130,15 @@ export function sgd(options: SgdOptions): Optimizer<SgdState> {
  *
  * @param options Rate, betas, eps, weight decay, factors of parts.
  * @see Kingma & Ba 2015, "Adam", arXiv:1412.6980; torch.optim.Adam
+ * @example
+ * ```ts
+ * import { adam, tensor } from "@allspark/tensor";
+ * import { assertAlmostEquals } from "@std/assert";
+ * const optimizer = adam({ learningRate: 0.1 });
+ * const params = { w: tensor(1) };
+ * const { params: next } = optimizer.update({ w: tensor(5) }, optimizer.init(params), params);
+ * assertAlmostEquals(await next.w.item(), 0.9, 1e-6);
+ * ```
  */
 export function adam(options: AdamOptions): Optimizer<AdamState> {
   return adaptive(options, { coupled: options.weightDecay ?? 0, decoupled: 0 });
@@ -140,6 +149,14 @@ export function adam(options: AdamOptions): Optimizer<AdamState> {
  *
  * @param options Rate, betas, eps, weight decay (default 0.01), factors of parts.
  * @see Loshchilov & Hutter 2019, arXiv:1711.05101; torch.optim.AdamW
+ * @example
+ * ```ts
+ * import { adamw, tensor } from "@allspark/tensor";
+ * import { assertAlmostEquals } from "@std/assert";
+ * const optimizer = adamw({ learningRate: 0.1, weightDecay: 0.1 });
+ * const { params } = optimizer.update(tensor(5), optimizer.init(tensor(1)), tensor(1));
+ * assertAlmostEquals(await params.item(), 1 - 0.1 * 0.1 - 0.1, 1e-6);
+ * ```
  */
 export function adamw(options: AdamOptions): Optimizer<AdamState> {
   return adaptive(options, { coupled: 0, decoupled: options.weightDecay ?? 0.01 });

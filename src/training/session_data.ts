@@ -97,7 +97,7 @@ const imageName = /\.(jpe?g|png|webp|tiff?|gif|avif)$/i;
 /**
  * The images that a path means: itself, or all images in a folder and below.
  *
- * @returns The items, and each one's name without folder and ending, relative to the path.
+ * @returns The items, and each one's name relative to the path, without its ending where that is clear enough.
  * @throws {DataError} If there is no such path, or no image in it.
  */
 export async function openInput(path: string): Promise<{ items: FileItem[]; names: string[] }> {
@@ -118,5 +118,7 @@ export async function openInput(path: string): Promise<{ items: FileItem[]; name
       `Cannot segment ${path}: the folder holds no images; JPEG, PNG, WebP, TIFF, GIF and AVIF are read`,
     );
   }
-  return { items: files.map((name) => ({ image: `${path}/${name}` })), names: files.map(stem) };
+  const stems = files.map(stem);
+  const isUnique = new Set(stems).size === stems.length;
+  return { items: files.map((name) => ({ image: `${path}/${name}` })), names: isUnique ? stems : files };
 }
