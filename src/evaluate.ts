@@ -5,7 +5,7 @@
  */
 import type { Backend, DeviceBuffer, Executable } from "./compiler/backend.ts";
 import { fuse } from "./compiler/fuse.ts";
-import type { Program } from "./compiler/kernel.ts";
+import { type Kernel, kernelKey, type Program } from "./compiler/kernel.ts";
 import { plan } from "./compiler/plan.ts";
 import { printProgram } from "./compiler/print.ts";
 import { mergeRows } from "./compiler/rows.ts";
@@ -40,8 +40,15 @@ export function compile(graph: Graph, backend: Backend): Executable {
   const level = debugLevel();
   if (level >= 3) console.error(printGraph(graph));
   if (level >= 1) console.error(printProgram(program));
+  if (level >= 4) {
+    console.error(distinctKernels(program).map((kernel) => backend.describe(kernel)).join("\n\n"));
+  }
   const executable = backend.compile(program, compileProgress);
   return level >= 2 ? timed(executable, backend) : executable;
+}
+
+function distinctKernels(program: Program): Kernel[] {
+  return [...new Map(program.launches.map(({ kernel }) => [kernelKey(kernel), kernel])).values()];
 }
 
 /** An executable that prints the time of every launch. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { TensorData } from "../dtype.ts";
-import type { Program } from "./kernel.ts";
+import type { Kernel, Program } from "./kernel.ts";
 
 /** Memory on a device. `bytes` is the size asked for; `release` gives it back (to the pool) and may be called once. */
 export interface DeviceBuffer {
@@ -57,6 +57,8 @@ export interface Backend {
     inputs: readonly DeviceBuffer[],
     outputs: readonly DeviceBuffer[],
   ): Promise<{ label: string; milliseconds: number }[]>;
+  /** What the device makes of a kernel, for `DEBUG=4`: its shaders, or the loops of its module. */
+  describe(kernel: Kernel): string;
   memory(): MemoryStats;
   /** Ends workers or the device. Nothing may be used afterwards. */
   close(): Promise<void>;

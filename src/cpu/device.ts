@@ -15,6 +15,7 @@
 import { arrayType, type TensorData } from "../dtype.ts";
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
 import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
+import { describe } from "./codegen.ts";
 import { type Region, SharedHeap } from "./memory.ts";
 import { Pool } from "./pool.ts";
 import { aligned, type Features, type GeneratedKernel, record, task } from "./protocol.ts";
@@ -168,6 +169,13 @@ export class CpuDevice implements Backend {
     } finally {
       this.#heap.give(times, number);
     }
+  }
+
+  describe(kernel: Kernel): string {
+    const { bytes, phases } = this.#generate(kernel, this.#features);
+    return `${describe(kernel)}\n  module of ${bytes.length} bytes, chunks of its phases: ${
+      phases.join(", ")
+    }`;
   }
 
   memory(): MemoryStats {
