@@ -4,13 +4,14 @@
  * @module
  */
 import { formatShape, ShapeError } from "../src/errors.ts";
-import { checkpoint } from "../src/transforms/checkpoint.ts";
 import type { Tensor } from "../src/tensor.ts";
+import { attentionBlock } from "./attention_block.ts";
 import { broadcastShapes, requireDType, sizeOf } from "./common.ts";
+import { dropout, dropoutKey, type DropoutOptions } from "./dropout.ts";
 import { mul } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { assemble, broadcastTo, reshape, slice, swapAxes } from "./movement.ts";
-import { dropout, type DropoutOptions, softmax } from "./nn.ts";
+import { softmax } from "./nn.ts";
 import { foldIn } from "./random.ts";
 
 /** Scores of at most so many bytes are held at once. */
@@ -31,7 +32,8 @@ export interface AttentionOptions {
  * without leading axes are not repeated. f32; differentiable in `q`, `k`, `v` and `scale`, any number of times.
  *
  * The N × M scores are never all held if they take more than 16 MiB: rows of queries are then done in blocks,
- * forward and backward, and the backward pass computes each block again. Which weights `dropout` drops depends on the blocks, and so on the shapes.
+ * forward and backward, and derivatives compute the weights of each block again. Which weights `dropout` drops
+ * depends on the blocks, and so on the shapes.
  *
  * @param q Queries.
  * @param k Keys.
@@ -82,20 +84,19 @@ function inBlocks(q: Tensor, k: Tensor, v: Tensor, dropping: DropoutOptions | un
   const keys = k.shape[1]!;
   const most = Math.max(1, Math.floor(scoreBytes / (4 * keys)));
   const [perMatrix, perBlock] = [Math.max(1, Math.floor(most / rows)), Math.min(rows, most)];
+  const key = dropping && dropoutKey("dropout", dropping);
   const pieces: Tensor[] = [];
   const starts: number[][] = [];
   for (let matrix = 0; matrix < count; matrix += perMatrix) {
     const matrices = Math.min(perMatrix, count - matrix);
     for (let row = 0; row < rows; row += perBlock) {
       const sizes = [matrices, Math.min(perBlock, rows - row)];
-      const key = dropping?.key && foldIn(dropping.key, pieces.length);
-      const block = (...parts: [Tensor, Tensor, Tensor]): Tensor =>
-        attend(...parts, dropping && { ...dropping, key });
       pieces.push(
-        checkpoint(block)(
+        attentionBlock(
           slice(q, { starts: [matrix, row], sizes }),
           slice(k, { starts: [matrix], sizes: [matrices] }),
           slice(v, { starts: [matrix], sizes: [matrices] }),
+          { key: key && foldIn(key, pieces.length), rate: dropping?.rate ?? 0 },
         ),
       );
       starts.push([matrix, row, 0]);

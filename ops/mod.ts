@@ -38,6 +38,7 @@ export * from "./attention.ts";
 export { conv2d, convTranspose2d } from "./conv.ts";
 export type { Pair } from "./conv_geometry.ts";
 export { cumsum } from "./cumulative.ts";
+export { dropout, dropout2d, type DropoutOptions, dropPath } from "./dropout.ts";
 export { einsum } from "./einsum.ts";
 export { oneHot, take, takeAlongAxis } from "./indexing.ts";
 export * from "./losses.ts";

@@ -8,10 +8,9 @@ import { definePrimitive, type Primitive, type ReferenceArray } from "../src/pri
 import { contiguousStrides } from "../src/compiler/affine.ts";
 import { makeNode, type Tensor } from "../src/tensor.ts";
 import { normalizeAxis, requireDType } from "./common.ts";
-import { add, div, exp, log, mul, sub, where } from "./elementwise.ts";
+import { add, div, exp, log, mul, sub } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
-import { broadcastTo, transpose } from "./movement.ts";
-import { bernoulli } from "./random.ts";
+import { transpose } from "./movement.ts";
 import { max, sum } from "./reduce.ts";
 
 /** Parameters of softmax and logSoftmax. */
@@ -173,98 +172,4 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   }
   const product = matmul(x, transpose(weight));
   return bias === undefined ? product : add(product, bias);
-}
-
-/** Options of the dropouts. */
-export interface DropoutOptions {
-  /** Probability that a value is dropped, 0 ≤ rate < 1. */
-  readonly rate: number;
-  /** Random key; needed when training with a rate above 0. */
-  readonly key?: Tensor | undefined;
-  /** Whether to drop at all; otherwise `x` comes back as it is. */
-  readonly train: boolean;
-}
-
-/**
- * Sets each value to zero with probability `rate` and divides the others by 1 − rate, when training. f32;
- * differentiable in `x`. The same key drops the same values.
- *
- * @param x Values.
- * @param options `rate`, `key`, `train`.
- * @throws {RangeError} If the rate is not in [0, 1).
- * @throws {TypeError} If a key is needed and not given.
- * @example
- * ```ts
- * import { dropout, ones, random } from "@allspark/tensor";
- * import { assertEquals } from "@std/assert";
- * const x = ones([1000]);
- * const values = await dropout(x, { rate: 0.5, key: random.key(0), train: true }).data();
- * assertEquals(new Set(values), new Set([0, 2]));
- * assertEquals(dropout(x, { rate: 0.5, train: false }), x);
- * ```
- */
-export function dropout(x: Tensor, options: DropoutOptions): Tensor {
-  return drop("dropout", x, x.shape, options);
-}
-
-/**
- * Dropout of whole channels: every `[H, W]` plane of `x` `[N, C, H, W]` is kept or dropped as one. Otherwise as `dropout`.
- *
- * @param x Images.
- * @param options `rate`, `key`, `train`.
- * @throws {RangeError} If the rate is not in [0, 1).
- * @throws {ShapeError} If `x` has fewer than two axes.
- * @example
- * ```ts
- * import { dropout2d, ones, random } from "@allspark/tensor";
- * import { assertEquals } from "@std/assert";
- * const y = dropout2d(ones([2, 3, 4, 4]), { rate: 0.1, key: random.key(0), train: true });
- * assertEquals(y.shape, [2, 3, 4, 4]);
- * ```
- */
-export function dropout2d(x: Tensor, options: DropoutOptions): Tensor {
-  if (x.ndim < 2) {
-    throw new ShapeError(`Cannot apply dropout2d to x ${formatShape(x.shape)}: [N, C, ...] is required`);
-  }
-  return drop("dropout2d", x, x.shape.map((size, k) => k < 2 ? size : 1), options);
-}
-
-/**
- * Stochastic depth (Huang et al. 2016, arXiv:1603.09382): every sample (position on axis 0) of a residual
- * branch is kept or dropped as one. Otherwise as `dropout`.
- *
- * @param x The branch, `[N, ...]`.
- * @param options `rate`, `key`, `train`.
- * @throws {RangeError} If the rate is not in [0, 1).
- * @throws {ShapeError} If `x` is a scalar.
- * @example
- * ```ts
- * import { dropPath, ones, random } from "@allspark/tensor";
- * import { assertEquals } from "@std/assert";
- * const y = dropPath(ones([2, 3]), { rate: 0.1, key: random.key(0), train: true });
- * assertEquals(y.shape, [2, 3]);
- * ```
- */
-export function dropPath(x: Tensor, options: DropoutOptions): Tensor {
-  if (x.ndim < 1) throw new ShapeError("Cannot apply dropPath to a scalar: [N, ...] is required");
-  return drop("dropPath", x, x.shape.map((size, k) => k < 1 ? size : 1), options);
-}
-
-/** Dropout with one decision for every element of `shape`, which broadcasts to that of `x`. */
-function drop(
-  action: string,
-  x: Tensor,
-  shape: readonly number[],
-  { rate, key, train }: DropoutOptions,
-): Tensor {
-  requireDType(`apply ${action} to`, x, ["f32"]);
-  if (!(rate >= 0 && rate < 1)) {
-    throw new RangeError(`Cannot apply ${action} with rate ${rate}: 0 ≤ rate < 1 is required`);
-  }
-  if (!train || rate === 0) return x;
-  if (key === undefined) {
-    throw new TypeError(`Cannot apply ${action} with rate ${rate} in training: a random key is required`);
-  }
-  const kept = broadcastTo(bernoulli(key, shape, { p: 1 - rate }), x.shape);
-  return where(kept, mul(x, 1 / (1 - rate)), 0);
 }

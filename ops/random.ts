@@ -15,7 +15,7 @@ import { log1p, neg, sqrt, square } from "./elementwise_math.ts";
 import { bitcast, cast, where } from "./elementwise_select.ts";
 import { reshape, slice } from "./movement_basic.ts";
 import { stack } from "./movement_assembly.ts";
-import { randomBits } from "./random_bits.ts";
+import { isBelow, randomBits } from "./random_bits.ts";
 import { argsort } from "./sort.ts";
 import { take } from "./indexing.ts";
 
@@ -263,7 +263,8 @@ export function truncatedNormal(
  * ```
  */
 export function bernoulli(key: Tensor, shape: readonly number[], options: { p?: TensorLike } = {}): Tensor {
-  return less(uniform(key, shape), options.p ?? 0.5);
+  const { p = 0.5 } = options;
+  return typeof p === "number" ? isBelow(bits(key, shape), p) : less(uniform(key, shape), p);
 }
 
 /**

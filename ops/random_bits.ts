@@ -8,6 +8,7 @@ import type { BinaryOp, Expr } from "../src/compiler/kernel.ts";
 import { definePrimitive, type Primitive } from "../src/primitive.ts";
 import { makeNode, type Tensor } from "../src/tensor.ts";
 import { alignBatch, alignOperands } from "./common.ts";
+import { less, lessEqual } from "./elementwise_logic.ts";
 
 /** Arithmetic on 32-bit words, whatever stands for a word. */
 interface Words<W> {
@@ -84,4 +85,13 @@ const generator: Primitive = definePrimitive<unknown>({
 /** 32 random bits (u32) for every counter, under a key of two words; the three broadcast. */
 export function randomBits(key0: Tensor, key1: Tensor, counter: Tensor): Tensor {
   return makeNode(generator, alignOperands("draw", [key0, key1, counter]), undefined);
+}
+
+/**
+ * Whether the upper 24 of 32 random bits, as a number in 0 ≤ x < 1, are below `p`. One comparison of integers, so
+ * cheap that it is done again where it is needed and no mask is stored.
+ */
+export function isBelow(bits: Tensor, p: number): Tensor {
+  const bound = Math.min(Math.ceil(Math.fround(p) * 2 ** 24), 2 ** 24);
+  return bound > 0 ? lessEqual(bits, bound * 2 ** 8 - 1) : less(bits, 0);
 }

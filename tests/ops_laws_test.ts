@@ -1,7 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { operations, primitiveCases } from "./support/cases.ts";
 import { composed, exportedOperations } from "./support/composed.ts";
-import { type Case, checkDerivatives, checkKernels, checkShape, checkVmap } from "./support/laws.ts";
+import { assertClose, referenceOf } from "./support/check.ts";
+import {
+  type Case,
+  checkDerivatives,
+  checkKernels,
+  checkShape,
+  checkVmap,
+  inputsOf,
+} from "./support/laws.ts";
 
 function testLaws(
   name: string,
@@ -24,6 +32,21 @@ for (const op of operations()) {
     const hasInputs = op.samples.some(({ inputs }) => inputs.length > 0);
     assertEquals(flows, op.vjp !== undefined && hasInputs, `${op.name}: something flows`);
     assertEquals(op.vjp === undefined, op.jvp === undefined, `${op.name}: has only one of vjp and jvp`);
+  });
+}
+
+for (const op of operations().filter(({ lowering }) => lowering.kind === "composition")) {
+  Deno.test(`${op.name}: what it is composed of computes its own reference`, () => {
+    op.samples.forEach(({ params }, k) => {
+      const example = primitiveCases(op)[k]!;
+      const inputs = inputsOf(example);
+      const output = example.call(...inputs);
+      const arrays = inputs.map(({ shape, host }) => ({ shape, data: Float64Array.from(host!) }));
+      const own = op.reference(arrays, params, output);
+      assertEquals(own.shape, output.shape);
+      const exact = { relative: 1e-12, absolute: 1e-12 };
+      assertClose(own.data, referenceOf([output])[0]!.data, `${op.name}: sample ${k}`, exact);
+    });
   });
 }
 

@@ -16,17 +16,20 @@ import {
   ones,
   random,
   softmax,
+  square,
+  stack,
   sum,
   swapAxes,
   tensor,
   variance,
   zeros,
 } from "../ops/mod.ts";
+import { attentionBlock } from "../ops/attention_block.ts";
 import { lower } from "../src/evaluate.ts";
 import { ShapeError } from "../src/errors.ts";
 import { buildGraph } from "../src/graph.ts";
 import type { Tensor } from "../src/tensor.ts";
-import { grad, jit } from "../src/transforms/mod.ts";
+import { grad, jit, jvp, vmap } from "../src/transforms/mod.ts";
 import { onEachDevice } from "./support/devices.ts";
 
 const waves = (...shape: number[]): Tensor => {
@@ -159,16 +162,18 @@ onEachDevice("attention() in blocks has the values and gradients of attention at
 });
 
 Deno.test("attention() in blocks holds a few blocks of scores, whatever the size of the matrix", () => {
-  const [q, k, v] = [zeros([4, 2000, 8]), zeros([8000, 8]), zeros([8000, 8])];
+  const [q, k, v] = [waves(4, 2000, 8), waves(8000, 8), waves(8000, 8)];
   const matrix = 4 * q.shape[0]! * q.shape[1]! * k.shape[0]!;
   for (const dropping of [undefined, { rate: 0.1, key: random.key(1), train: true }]) {
     const attend = (q: Tensor, k: Tensor, v: Tensor): Tensor => attention(q, k, v, { dropout: dropping });
-    const loss = (...given: [Tensor, Tensor, Tensor]): Tensor => sum(attend(...given));
+    const loss = (...given: [Tensor, Tensor, Tensor]): Tensor => sum(square(attend(...given)));
     const gradients = grad(loss, { argnums: [0, 1, 2] })(q, k, v) as Tensor[];
-    for (const outputs of [[attend(q, k, v)], gradients]) {
-      const program = lower(buildGraph(outputs).graph, { packsOperands: true, maxReduction: 1 << 20 });
-      const held = program.slots.reduce((sum, bytes) => sum + bytes, 0);
-      assert(held < matrix / 3, `${held} bytes are held at once; the scores have ${matrix}`);
+    for (const outputs of [[attend(q, k, v)], gradients, jvp(attend, [q, k, v], [q, k, v])]) {
+      for (const packsOperands of [true, false]) {
+        const program = lower(buildGraph(outputs).graph, { packsOperands, maxReduction: 1 << 20 });
+        const held = program.slots.reduce((sum, bytes) => sum + bytes, 0);
+        assert(held < matrix / 3, `${held} bytes are held at once; the scores have ${matrix}`);
+      }
     }
   }
 });
@@ -180,6 +185,21 @@ onEachDevice("attention() with dropout is the same in every block of a compiled 
   await assertNear(jit(f)(q), f(q), 1e-6);
   assertNotEquals(await f(q).data(), await attention(q, k, v).data());
 });
+
+onEachDevice(
+  "a block of attention drops what dropout() drops, for each example of vmap() on its own",
+  async () => {
+    const keys = stack(random.split(random.key(4), 3));
+    const [q, k, v] = [waves(3, 2, 5, 4), waves(2, 6, 4), waves(2, 6, 3)];
+    const rate = 0.5;
+    const whole = (q: Tensor, key: Tensor): Tensor =>
+      matmul(dropout(softmax(matmul(q, swapAxes(k, -1, -2))), { rate, key, train: true }), v);
+    const asBlock = (q: Tensor, key: Tensor): Tensor => attentionBlock(q, k, v, { key, rate });
+    await assertNear(vmap(asBlock)(q, keys), vmap(whole)(q, keys), 1e-6);
+    const slope = (f: typeof whole): Tensor => grad((q: Tensor) => sum(square(vmap(f)(q, keys))))(q);
+    await assertNear(slope(asBlock), slope(whole), 1e-5);
+  },
+);
 
 Deno.test("attention() says what does not fit", () => {
   assertThrows(() => attention(ones([2, 3]), ones([4, 2]), ones([4, 3])), ShapeError, "[..., M, D]");

@@ -59,7 +59,13 @@ export function plan(graph: Graph, { launches, extra }: Launches): Program {
   return { buffers, launches: result, slots };
 }
 
-/** The free slot that fits best: the smallest that is large enough, else the largest, which grows. */
+/** Buffers up to this size share slots of up to four times as much, so that there are not many small ones. */
+const smallBuffer = 65536;
+
+/**
+ * The free slot that fits best: the smallest that is large enough, else the largest, which grows. One that is much
+ * too large is left for a buffer that needs it.
+ */
 function takeSlot(slots: number[], free: number[], bytes: number): number {
   let best = -1;
   for (let k = 0; k < free.length; k++) {
@@ -69,7 +75,7 @@ function takeSlot(slots: number[], free: number[], bytes: number): number {
       best < 0 || (size >= bytes ? bestSize < bytes || size < bestSize : bestSize < bytes && size > bestSize)
     ) best = k;
   }
-  if (best < 0 || (slots[free[best]!]! > 4 * bytes && bytes > 65536)) return slots.push(bytes) - 1;
+  if (best < 0 || slots[free[best]!]! > 4 * Math.max(bytes, smallBuffer)) return slots.push(bytes) - 1;
   const [slot] = free.splice(best, 1);
   slots[slot!] = Math.max(slots[slot!]!, bytes);
   return slot!;

@@ -3,33 +3,24 @@
  *
  * @module
  */
+import { holdUntil } from "../../ops/barrier.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
 import { type Aval, definePrimitive, type Primitive } from "../primitive.ts";
 import { makeTuple } from "../structure.ts";
-import { makeNode, Tensor } from "../tensor.ts";
+import { Tensor } from "../tensor.ts";
 import { treeFlatten } from "../tree.ts";
 import { pushForward } from "./jvp.ts";
-import { type Body, closeOver, flattenTensors, instantiate, nameOf, type NumberedBody } from "./tracing.ts";
-import { aliasesOf } from "./tracing.ts";
+import {
+  aliasesOf,
+  type Body,
+  closeOver,
+  flattenTensors,
+  instantiate,
+  nameOf,
+  type NumberedBody,
+} from "./tracing.ts";
 import { pullBack, record } from "./vjp.ts";
 import { batchGraph } from "./vmap.ts";
-
-/**
- * Input 0, but not before input 1 has been computed, and never merged with input 0 itself: keeps a
- * recomputation from being shared with the first computation, or done too early.
- */
-export const barrier: Primitive = definePrimitive<unknown>({
-  name: "barrier",
-  infer: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
-  vjp: (cotangent) => [cotangent, undefined],
-  jvp: ([tangent]) => tangent,
-  // Only the order counts of input 1, so it may keep its batch axis or do without.
-  batch: ([x, after], [isBatched], params, size) =>
-    makeNode(barrier, [isBatched ? x! : broadcastTo(x!, [size, ...x!.shape]), after!], params),
-  lowering: { kind: "movement", place: (forms) => ({ forms }) },
-  reference: ([x]) => x!,
-  samples: [],
-});
 
 /** Cotangents of a body's inputs, computed from the inputs alone once the cotangents of its results are there. */
 export function recomputedPullback(
@@ -39,8 +30,7 @@ export function recomputedPullback(
 ): (Tensor | undefined)[] {
   const after = cotangents.find((cotangent) => cotangent !== undefined);
   if (after === undefined) return inputs.map(() => undefined);
-  const held = inputs.map((input) => makeNode(barrier, [input, after], undefined));
-  return pullBackBody(body, held, cotangents);
+  return pullBackBody(body, holdUntil(after, inputs), cotangents);
 }
 
 /** Cotangents of a body's inputs. */
