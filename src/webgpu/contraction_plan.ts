@@ -7,9 +7,9 @@
  * @module
  */
 import { contiguousStrides } from "../compiler/affine.ts";
-import { mapAffine } from "../compiler/expression.ts";
-import { type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
-import { isContiguous, loadCost } from "./fold_plan.ts";
+import { mapAffine, mapExpr } from "../compiler/expression.ts";
+import { type Affine, type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { countLoads, isContiguous, loadCost } from "./fold_plan.ts";
 import { formsOf, simplifyContraction, transposed } from "./simplify.ts";
 
 /** How an operand is read: four along its own axis, four along the inner axis, or one by one. */
@@ -129,6 +129,57 @@ export function packOperand(kernel: Contraction, side: Side, across: number): Pa
     fill: 0,
   };
   return { fold, kernel: { ...kernel, inputs: [...kernel.inputs, "f32"], [side]: load }, length };
+}
+
+/** A contraction whose stores are done by a fold afterwards, through a scratch buffer. */
+export interface Deferred {
+  readonly kernel: Contraction;
+  readonly fold: Fold;
+  readonly length: number;
+}
+
+/** Loads of all stores for one element. */
+export function storeLoads(kernel: Contraction): number {
+  return kernel.stores.reduce((sum, store) => sum + countLoads(store.value), 0);
+}
+
+/** Takes the stores out of a contraction: written out for every element of a large tile they compile slowly. */
+export function deferStores(kernel: Contraction): Deferred {
+  const outer = [...kernel.batch, ...kernel.rows, ...kernel.columns];
+  const at = { offset: 0, coefficients: [...contiguousStrides(outer), ...kernel.inner.map(() => 0)] };
+  const shorten = ({ offset, coefficients }: Affine): Affine => ({
+    offset,
+    coefficients: outer.map((_, k) => coefficients[k] ?? 0),
+  });
+  const sum: Expr = {
+    kind: "load",
+    dtype: "f32",
+    input: kernel.inputs.length,
+    at: shorten(at),
+    guards: [],
+    fill: 0,
+  };
+  return {
+    kernel: {
+      ...kernel,
+      outputs: ["f32"],
+      stores: [{ output: 0, at, axes: [], value: { kind: "accumulator", dtype: "f32" } }],
+    },
+    fold: {
+      kind: "fold",
+      label: `${kernel.label} stores`,
+      inputs: [...kernel.inputs, "f32"],
+      outputs: kernel.outputs,
+      axes: outer,
+      stages: [],
+      stores: kernel.stores.map((store) => ({
+        ...store,
+        at: shorten(store.at),
+        value: mapExpr(mapAffine(store.value, shorten), (expr) => expr.kind === "accumulator" ? sum : expr),
+      })),
+    },
+    length: points(outer),
+  };
 }
 
 /** Whether the stores write four aligned columns at once (of a last column axis that is a multiple of 4). */

@@ -31,6 +31,15 @@ export function walksOf(kernel: Fold): Walk[] {
   return [...kernel.stages, ...kernel.stores];
 }
 
+/** Number of loads in an expression. */
+export function countLoads(expr: Expr): number {
+  let count = 0;
+  forEachExpr(expr, (node) => {
+    if (node.kind === "load" || node.kind === "gather") count++;
+  });
+  return count;
+}
+
 /** Loads of an expression per point, in nanoseconds, for four points along axis `vector` (undefined: one point). */
 export function loadCost(expr: Expr, vector: number | undefined, multiple = 4): number {
   let cost = 0;

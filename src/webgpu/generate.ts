@@ -4,7 +4,7 @@
  * @module
  */
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
-import { orient, packOperand } from "./contraction_plan.ts";
+import { deferStores, orient, packOperand, storeLoads } from "./contraction_plan.ts";
 import type { Dispatch, Family, Schedule } from "./schedule.ts";
 import { mostTurns } from "./schedule.ts";
 import { simplifyFold } from "./simplify.ts";
@@ -16,6 +16,9 @@ import { foldByTeams } from "./wgsl_fold_team.ts";
 import { planFold } from "./fold_plan.ts";
 import { scatter } from "./wgsl_scatter.ts";
 import { sort } from "./wgsl_sort.ts";
+
+/** Stores with more loads than this in one tile are done by a fold of their own. */
+const mostStoreLoads = 16;
 
 /** The dispatches of a kernel; none if there is nothing to compute. */
 export function generate(kernel: Kernel, family: Family): Schedule {
@@ -75,6 +78,18 @@ function contraction(given: Contraction, family: Family): Schedule {
     scratch.push(packed.length);
     kernel = packed.kernel;
   }
-  dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
+  const parts = storeLoads(kernel) * tile.rows * tile.groups > mostStoreLoads
+    ? deferStores(kernel)
+    : undefined;
+  if (parts === undefined) {
+    dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
+    return { dispatches, scratch };
+  }
+  // Scratch buffers are numbered in the order in which they become inputs.
+  const toScratch = scratch.push(parts.length) - 1;
+  dispatches.push(
+    contractByRegisters(parts.kernel, { family, scratchFrom: own, tile, toScratch }),
+    ...fold(parts.fold, { family, scratchFrom: own }),
+  );
   return { dispatches, scratch };
 }

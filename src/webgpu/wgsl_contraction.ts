@@ -5,8 +5,8 @@
  * @module
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
-import { readingOf, type Side } from "./contraction_plan.ts";
-import { countLoads } from "./wgsl_fold.ts";
+import { type Reading, readingOf, type Side } from "./contraction_plan.ts";
+import { countLoads } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { type AxisValue, component, Emitter, shifted, type Value } from "./wgsl_expression.ts";
@@ -24,21 +24,25 @@ export function tileOf(kernel: Contraction, wanted: number): Tile {
   const shapes = ([[8, 4], [8, 2], [4, 2], [4, 1]] as const).map(([rows, groups]) =>
     [m >= rows ? rows : m >= 4 ? 4 : m, group === 1 ? n : Math.min(groups, n >= 8 ? groups : 1)] as const
   );
-  // The largest spills registers, which pays only in large products.
-  const [largest, ...others] = shapes;
-  const shape = lanes(largest!) >= 8 * wanted && n % 16 === 0
-    ? largest!
-    : others.find((each) => lanes(each) >= wanted) ?? others.at(-1)!;
+  // Large tiles take long to compile, and the largest spills registers: both pay only in large products.
+  const work = points(kernel.batch) * m * n * points(kernel.inner);
+  const allowed = shapes.slice(work >= 2 ** 26 && n % 16 === 0 ? 0 : work >= 2 ** 21 ? 1 : 2);
+  const shape = allowed.find((each) => lanes(each) >= wanted) ?? allowed.at(-1)!;
   return { rows: shape[0], groups: shape[1], group };
 }
 
 /** The dispatch of an oriented contraction. */
 export function contractByRegisters(
   kernel: Contraction,
-  { family, scratchFrom, tile }: { family: Family; scratchFrom: number; tile: Tile },
+  { family, scratchFrom, tile, toScratch }: {
+    family: Family;
+    scratchFrom: number;
+    tile: Tile;
+    toScratch?: number;
+  },
 ): Dispatch {
   const workgroup = family === "software" ? 8 : 64;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, workgroup, scratchFrom);
+  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, workgroup, scratchFrom, toScratch);
   const block = shader.body;
   const rowTiles = tilesAlong(kernel.rows, tile.rows, "left", kernel);
   const columnTiles = tilesAlong(kernel.columns, tile.groups * tile.group, "right", kernel);
@@ -90,11 +94,10 @@ function writeSum(
 ): number {
   const readings = { left: readingOf(kernel, "left").reading, right: readingOf(kernel, "right").reading };
   const isInner = readings.left === "inner" || readings.right === "inner";
-  const loads = tile.rows * countLoads(kernel.left) + tile.groups * tile.group * countLoads(kernel.right);
   const last = kernel.inner.length - 1;
-  const unroll = isInner ? 1 : loads > 32 ? 1 : last >= 0 && kernel.inner[last]! % 4 === 0 ? 4 : 2;
   const vector = isInner ? last : undefined;
-  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: isInner ? 1 : 4 }, (inside, steps) => {
+  const unroll = loadsPerStep(kernel, tile, readings) <= 4 ? 2 : 1;
+  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: 1 }, (inside, steps) => {
     for (const step of steps) {
       const count = isInner ? 4 : 1;
       const fragment = (side: Side, places: readonly Place[]): Fragment =>
@@ -114,6 +117,13 @@ function writeSum(
   });
 }
 
+/** Loads for one step of the inner axis. */
+function loadsPerStep(kernel: Contraction, tile: Tile, readings: Record<Side, Reading>): number {
+  const per = (side: Side, count: number): number =>
+    countLoads(kernel[side]) * (readings[side] === "single" ? count : Math.ceil(count / 4));
+  return per("left", tile.rows) + per("right", tile.groups * tile.group);
+}
+
 /** Four texts as one vector; the components of one vector in order are that vector. */
 function gatherParts(parts: readonly string[]): string {
   const whole = /^(\w+)\.x$/.exec(parts[0]!)?.[1];
@@ -125,7 +135,7 @@ function readFragment(
   inside: Block,
   kernel: Contraction,
   side: Side,
-  reading: "own" | "inner" | "single",
+  reading: Reading,
   batch: readonly AxisValue[],
   places: readonly Place[],
   step: readonly AxisValue[],

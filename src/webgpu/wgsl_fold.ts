@@ -4,18 +4,17 @@
  *
  * @module
  */
-import { forEachExpr } from "../compiler/expression.ts";
 import { type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import type { DType } from "../dtype.ts";
-import { type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
+import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { type AxisValue, Emitter, plus, type Value, variable, widened } from "./wgsl_expression.ts";
 import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
 import { writeWalk } from "./wgsl_walk.ts";
 
-/** At most this many loads are written out for one loop turn: compile time grows faster than their number. */
-const mostLoads = 32;
+/** At most this many loads are written for one loop turn: compile time grows faster than their number. */
+const mostLoads = 8;
 
 /** Where the buffers of a kernel past its own inputs are scratch: see `Shader`. */
 export interface FoldOptions {
@@ -24,15 +23,6 @@ export interface FoldOptions {
   readonly scratchFrom?: number;
   /** Output 0 is this scratch buffer. */
   readonly toScratch?: number;
-}
-
-/** Number of loads in an expression. */
-export function countLoads(expr: Expr): number {
-  let count = 0;
-  forEachExpr(expr, (node) => {
-    if (node.kind === "load" || node.kind === "gather") count++;
-  });
-  return count;
 }
 
 /** How many points one loop turn takes. */
