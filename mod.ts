@@ -38,5 +38,5 @@ export { type MemoryStats } from "./src/compiler/backend.ts";
 export * from "./src/transforms/mod.ts";
 export * from "./ops/mod.ts";
 export * from "./models/mod.ts";
-export * from "./src/training/optim.ts";
-export * from "./src/training/schedule.ts";
+export * from "./src/optim/optimizers.ts";
+export * from "./src/optim/schedules.ts";

@@ -9,8 +9,8 @@
 import { add, cast, crossEntropy, maximum, ohemCrossEntropy, type TensorLike, zeros } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
 import { formatShape } from "../src/errors.ts";
-import { type Optimizer, sgd, type SgdState } from "../src/training/optim.ts";
-import { polySchedule, type Schedule } from "../src/training/schedule.ts";
+import { type Optimizer, sgd, type SgdState } from "../src/optim/optimizers.ts";
+import { polySchedule, type Schedule } from "../src/optim/schedules.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { valueAndGrad } from "../src/transforms/mod.ts";
 import type { ModelConfig } from "./config.ts";

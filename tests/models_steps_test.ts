@@ -16,7 +16,7 @@ import { argmax, crossEntropy, full, mul, random, slice } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
 import { readAll, realize } from "../src/evaluate.ts";
 import type { Tensor } from "../src/tensor.ts";
-import { constantSchedule } from "../src/training/schedule.ts";
+import { constantSchedule } from "../src/optim/schedules.ts";
 import { jit } from "../src/transforms/mod.ts";
 import { treeTensors } from "../src/tree.ts";
 import { assertClose } from "./support/check.ts";

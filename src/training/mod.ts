@@ -26,7 +26,7 @@ export * from "./evaluation.ts";
 export * from "./loop.ts";
 export * from "./metrics.ts";
 export * from "./metrics_log.ts";
-export * from "./optim.ts";
+export * from "../optim/optimizers.ts";
 export {
   type Given,
   type Option,
@@ -40,7 +40,7 @@ export type { Kind } from "./options_kinds.ts";
 export * from "./prediction.ts";
 export * from "./progress.ts";
 export * from "./report.ts";
-export * from "./schedule.ts";
+export * from "../optim/schedules.ts";
 export { chooseDevice, runProgram } from "./session.ts";
 export { openEvaluationData, openInput, openTrainingData } from "./session_data.ts";
 export {
