@@ -79,7 +79,11 @@ export async function describeDevice(): Promise<string> {
   return (await backend()).description;
 }
 
-/** The chosen device, or the default one. @internal */
+/**
+ * The chosen device, or the default one.
+ *
+ * @internal
+ */
 export async function backend(): Promise<Backend> {
   if (current === undefined) {
     opening ??= openDefault();
@@ -89,7 +93,11 @@ export async function backend(): Promise<Backend> {
   return current;
 }
 
-/** The chosen device if it is ready now. @internal */
+/**
+ * The chosen device if it is ready now.
+ *
+ * @internal
+ */
 export function readyBackend(): Backend | undefined {
   return current;
 }

@@ -69,27 +69,67 @@ export class Tensor {
   readonly shape: readonly number[];
   /** The type of the elements. */
   readonly dtype: DType;
-  /** Order of creation: inputs always have smaller ids than what is computed from them. @internal */
+  /**
+   * Order of creation: inputs always have smaller ids than what is computed from them.
+   *
+   * @internal
+   */
   readonly id: number;
-  /** The operation that computes it; absent in leaves and after evaluation. @internal */
+  /**
+   * The operation that computes it; absent in leaves and after evaluation.
+   *
+   * @internal
+   */
   op: Primitive | undefined;
-  /** What the operation is applied to. @internal */
+  /**
+   * What the operation is applied to.
+   *
+   * @internal
+   */
   inputs: readonly Tensor[];
-  /** The operation's parameters. @internal */
+  /**
+   * The operation's parameters.
+   *
+   * @internal
+   */
   readonly params: Params;
-  /** Whether it was built from an alias or a placeholder. @internal */
+  /**
+   * Whether it was built from an alias or a placeholder.
+   *
+   * @internal
+   */
   readonly symbolic: boolean;
-  /** The trace of an alias or placeholder. @internal */
+  /**
+   * The trace of an alias or placeholder.
+   *
+   * @internal
+   */
   readonly trace: Trace | undefined;
-  /** Longest chain of unevaluated operations below. @internal */
+  /**
+   * Longest chain of unevaluated operations below.
+   *
+   * @internal
+   */
   depth = 0;
-  /** Values not yet on a device. @internal */
+  /**
+   * Values not yet on a device.
+   *
+   * @internal
+   */
   host: TensorData | undefined;
-  /** Why it can no longer be used. @internal */
+  /**
+   * Why it can no longer be used.
+   *
+   * @internal
+   */
   gone: string | undefined;
   #storage: Storage | undefined;
 
-  /** Use `tensor`, `makeNode`, `makeLeaf` or `makePlaceholder`. @internal */
+  /**
+   * Use `tensor`, `makeNode`, `makeLeaf` or `makePlaceholder`.
+   *
+   * @internal
+   */
   constructor(
     aval: Aval,
     node: { op?: Primitive; inputs?: readonly Tensor[]; params?: Params; trace?: Trace; host?: TensorData },
@@ -116,13 +156,21 @@ export class Tensor {
     return this.shape.reduce((product, size) => product * size, 1);
   }
 
-  /** Where the values are, once evaluated. @internal */
+  /**
+   * Where the values are, once evaluated.
+   *
+   * @internal
+   */
   get storage(): Storage | undefined {
     if (this.gone !== undefined) throw new DisposedError(`Cannot use tensor ${describe(this)}: ${this.gone}`);
     return this.#storage;
   }
 
-  /** Gives the node its values; the graph behind it is let go. @internal */
+  /**
+   * Gives the node its values; the graph behind it is let go.
+   *
+   * @internal
+   */
   settle(storage: Storage): void {
     this.#storage = storage;
     this.op = undefined;
@@ -132,7 +180,11 @@ export class Tensor {
     storages.register(this, storage, this);
   }
 
-  /** Takes the storage away, for good. @internal */
+  /**
+   * Takes the storage away, for good.
+   *
+   * @internal
+   */
   surrender(reason: string): Storage | undefined {
     const storage = this.storage;
     storages.unregister(this);
