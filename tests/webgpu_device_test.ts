@@ -149,8 +149,9 @@ webgpuTest(
 );
 
 webgpuTest("a shader that does not compile is reported with its source, once", async (device) => {
-  // A NaN as size gets through the types and makes nonsense of the code.
-  const broken = map("broken kernel", [10], 1, load(0, [NaN]));
+  // A sum of a float and an integer gets through the types of the IR, but not through those of WGSL.
+  const index: Expr = { kind: "index", dtype: "i32", form: { offset: 0, coefficients: [1] } };
+  const broken = map("broken kernel", [10], 1, binary("add", load(0, [1]), index));
   const buffer = device.allocate(40);
   const executable = device.compile(programOf(broken, [10], [10]));
   const other = device.allocate(40);

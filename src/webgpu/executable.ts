@@ -9,7 +9,7 @@ import type { DeviceBuffer, Executable } from "../compiler/backend.ts";
 import type { Launch, Program, ProgramBuffer } from "../compiler/kernel.ts";
 import type { Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline } from "./pipelines.ts";
-import type { Schedule } from "./schedule.ts";
+import type { Access, Schedule } from "./schedule.ts";
 import type { Window } from "./windows.ts";
 import type { WebgpuDevice } from "./device.ts";
 
@@ -21,7 +21,7 @@ interface Source {
 
 interface StepBinding {
   readonly source: Source;
-  readonly access: "read" | "read_write";
+  readonly access: Access;
   readonly offset: number;
   readonly size: number;
   /** The content of constants. */

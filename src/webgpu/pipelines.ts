@@ -6,7 +6,7 @@
  */
 import { DeviceError } from "../errors.ts";
 import { computeStage } from "./flags.ts";
-import type { Dispatch } from "./schedule.ts";
+import type { Binding, Dispatch } from "./schedule.ts";
 
 /** A compiled shader. */
 export interface Pipeline {
@@ -14,6 +14,13 @@ export interface Pipeline {
   readonly layout: GPUBindGroupLayout;
   readonly label: string;
   readonly code: string;
+}
+
+const bindingTypes = { read: "read-only-storage", read_write: "storage", uniform: "uniform" } as const;
+
+/** Bytes of a buffer of words: a whole number of vectors of four. */
+export function uniformBytes(words: readonly number[]): number {
+  return Math.max(16, Math.ceil(words.length / 4) * 16);
 }
 
 /** Source with line numbers, as in messages of the shader compiler. */
@@ -47,14 +54,14 @@ export class Pipelines {
     const known = this.#pipelines.get(code);
     if (known !== undefined) return known;
     const most = this.device.limits.maxStorageBuffersPerShaderStage;
-    if (bindings.length > most) {
+    if (bindings.filter(({ access }) => access !== "uniform").length > most) {
       throw new DeviceError(
         `Cannot compile kernel ${label}: it uses ${bindings.length} buffers, and this adapter allows ${most}`,
         label,
         numbered(code),
       );
     }
-    const { layout, pipelineLayout } = this.#layoutOf(bindings.map(({ access }) => access));
+    const { layout, pipelineLayout } = this.#layoutOf(bindings);
     this.device.pushErrorScope("internal");
     this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ label, code });
@@ -79,16 +86,26 @@ export class Pipelines {
     return pipeline;
   }
 
-  #layoutOf(accesses: readonly ("read" | "read_write")[]) {
-    const key = accesses.join();
+  /**
+   * Uniforms are bound with their size: wgpu 29 checks sizes that it learns from a shader against the shader
+   * before, if that has the same layout.
+   */
+  #layoutOf(bindings: readonly Binding[]) {
+    const key = bindings.map(({ access, words }) =>
+      access + (access === "uniform" ? uniformBytes(words!) : "")
+    )
+      .join();
     let made = this.#layouts.get(key);
     if (made === undefined) {
       const layout = this.device.createBindGroupLayout({
         label: key,
-        entries: accesses.map((access, binding) => ({
+        entries: bindings.map(({ access, words }, binding) => ({
           binding,
           visibility: computeStage,
-          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+          buffer: {
+            type: bindingTypes[access],
+            minBindingSize: access === "uniform" ? uniformBytes(words!) : 0,
+          },
         })),
       });
       const pipelineLayout = this.device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] });

@@ -8,12 +8,15 @@ import { DeviceError } from "../errors.ts";
 /** Which kernels suit the adapter: shared-memory tiles, or register tiles without barriers. */
 export type Family = "gpu" | "software";
 
+/** How a shader uses a buffer. */
+export type Access = "read" | "read_write" | "uniform";
+
 /** A buffer that a dispatch binds. `first` and `length` (in elements) narrow it to a window. */
 export interface Binding {
   readonly kind: "input" | "output" | "scratch" | "constants";
   /** Number of the input, output or scratch buffer. */
   readonly index: number;
-  readonly access: "read" | "read_write";
+  readonly access: Access;
   /** The content of a `constants` buffer. */
   readonly words?: readonly number[];
 }

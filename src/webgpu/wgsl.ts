@@ -7,7 +7,7 @@
 import type { DType } from "../dtype.ts";
 import type { Kernel } from "../compiler/kernel.ts";
 import { type Binding, type Dispatch, layWorkgroups } from "./schedule.ts";
-import { Helpers, storedType, typeName, type Width } from "./wgsl_math.ts";
+import { Helpers, literal, storedType, typeName, type Width } from "./wgsl_math.ts";
 
 /** Lines of one `{ }` and the names that they define. */
 export class Block {
@@ -63,6 +63,24 @@ export class Block {
   }
 }
 
+/** What a shader is for. */
+export interface ShaderOptions {
+  readonly label: string;
+  readonly inputs: Kernel["inputs"];
+  readonly outputs: Kernel["outputs"];
+  /** Invocations per workgroup. */
+  readonly workgroup: number;
+  /** Inputs from this number on are scratch buffers. */
+  readonly scratchFrom?: number | undefined;
+  /** The scratch buffer that stands for output 0. */
+  readonly toScratch?: number | undefined;
+  /**
+   * Whether sizes and addresses are parameters, so that kernels that differ in nothing else share one shader.
+   * The software adapter compiles slowly; a real GPU runs faster with constants.
+   */
+  readonly isGeneric?: boolean;
+}
+
 /** One shader under construction. */
 export class Shader {
   readonly helpers: Helpers = new Helpers();
@@ -73,20 +91,17 @@ export class Shader {
   readonly #declarations: string[] = [];
   readonly #bound = new Map<string, string>();
   readonly #values = new Set<string>();
+  readonly #parameters = new Map<string, number>();
+  readonly #words: number[] = [];
+  readonly #ids = new Map<unknown, string>();
+  readonly isGeneric: boolean;
   #count = 0;
+  #launched = Infinity;
+  #workgroups: [number, number, number] = [0, 1, 1];
 
-  /**
-   * @param scratchFrom Inputs from this number on are scratch buffers.
-   * @param toScratch The scratch buffer that stands for output 0.
-   */
-  constructor(
-    readonly label: string,
-    readonly inputs: Kernel["inputs"],
-    readonly outputs: Kernel["outputs"],
-    readonly workgroup: number,
-    readonly scratchFrom: number = inputs.length,
-    readonly toScratch?: number,
-  ) {}
+  constructor(readonly options: ShaderOptions) {
+    this.isGeneric = options.isGeneric ?? false;
+  }
 
   /** A name that nothing has yet. */
   fresh(): string {
@@ -103,26 +118,61 @@ export class Shader {
     return this.#values.has(text);
   }
 
+  /** A name for an object (or its text) that depends only on the order in which objects come up. */
+  id(of: unknown): string {
+    let id = this.#ids.get(of);
+    if (id === undefined) this.#ids.set(of, id = `#${this.#ids.size}`);
+    return id;
+  }
+
+  /** A number that may differ between kernels of one shader; `key` says which number it is. */
+  number(key: string, value: number, type: "i32" | "u32" | "f32" = "i32"): string {
+    if (!this.isGeneric || (type !== "f32" && Math.abs(value) <= 1)) {
+      return type === "i32" ? String(value) : literal(value, type);
+    }
+    let place = this.#parameters.get(key);
+    if (place === undefined) {
+      const word = type === "f32" ? new Int32Array(Float32Array.of(value).buffer)[0]! : value;
+      this.#parameters.set(key, place = this.#words.push(word) - 1);
+      this.addValue(`p${place}`);
+    }
+    if (type === "i32") return `p${place}`;
+    return this.body.let(type === "u32" ? `u32(p${place})` : `bitcast<f32>(p${place})`);
+  }
+
+  /** Quotient and remainder of a u32 by a size. */
+  divide(block: Block, text: string, key: string, size: number): [quotient: string, remainder: string] {
+    const divisor = this.number(key, size, "u32");
+    if (!this.isGeneric || this.#launched >= 2 ** 23) {
+      return [block.let(`${text} / ${divisor}`), block.let(`${text} % ${divisor}`)];
+    }
+    if (!this.functions.includes(quotient)) this.functions.push(quotient);
+    const result = block.let(`quotient(${text}, ${divisor})`);
+    return [result, block.let(`${text} - ${result} * ${divisor}`)];
+  }
+
   /** The array of an input, read one or four elements at a time. */
   input(index: number, width: Width): string {
-    const isScratch = index >= this.scratchFrom;
+    const { inputs, scratchFrom = inputs.length } = this.options;
+    const isScratch = index >= scratchFrom;
     return this.bind(
       {
         kind: isScratch ? "scratch" : "input",
-        index: isScratch ? index - this.scratchFrom : index,
+        index: isScratch ? index - scratchFrom : index,
         access: "read",
       },
-      this.inputs[index]!,
+      inputs[index]!,
       width,
     );
   }
 
   /** The array of an output; it must always be asked for with the same width. */
   output(index: number, width: Width): string {
-    const target = this.toScratch === undefined
+    const { outputs, toScratch } = this.options;
+    const target = toScratch === undefined
       ? { kind: "output" as const, index }
-      : { kind: "scratch" as const, index: this.toScratch };
-    return this.bind({ ...target, access: "read_write" }, this.outputs[index]!, width);
+      : { kind: "scratch" as const, index: toScratch };
+    return this.bind({ ...target, access: "read_write" }, outputs[index]!, width);
   }
 
   /** The array of any binding, under a name of its own if one is wanted. */
@@ -150,32 +200,52 @@ export class Shader {
    * The number of the invocation (or of the workgroup) out of `count`; those beyond end at once.
    */
   begin(count: number, unit: "invocation" | "workgroup" = "invocation"): string {
-    const groups = unit === "workgroup" ? count : Math.ceil(count / this.workgroup);
+    const { workgroup } = this.options;
+    const groups = unit === "workgroup" ? count : Math.ceil(count / workgroup);
     this.#workgroups = layWorkgroups(groups);
-    const [x, y] = this.#workgroups;
-    const group = `group.x${y > 1 ? ` + group.y * ${x}u` : ""}${
-      this.#workgroups[2] > 1 ? ` + group.z * ${x * y}u` : ""
+    const [x, y, z] = this.#workgroups;
+    const group = `group.x${y > 1 ? ` + group.y * ${this.number("groups x", x, "u32")}` : ""}${
+      z > 1 ? ` + group.z * ${this.number("groups xy", x * y, "u32")}` : ""
     }`;
-    const text = unit === "workgroup" ? group : `(${group}) * ${this.workgroup}u + local.x`;
+    const text = unit === "workgroup" ? group : `(${group}) * ${workgroup}u + local.x`;
     const name = this.body.let(text);
-    const launched = x * y * this.#workgroups[2] * (unit === "workgroup" ? 1 : this.workgroup);
-    if (launched !== count) this.body.lines.push(`if (${name} >= ${count}u) { return; }`);
+    this.#launched = x * y * z * (unit === "workgroup" ? 1 : workgroup);
+    if (this.#launched !== count) {
+      this.body.lines.push(`if (${name} >= ${this.number("count", count, "u32")}) { return; }`);
+    }
     return name;
   }
-  #workgroups: [number, number, number] = [0, 1, 1];
 
   /** The finished dispatch. */
   finish(): Dispatch {
+    const { label, workgroup } = this.options;
+    const bindings = [...this.#bindings];
+    const prologue: string[] = [];
+    if (this.#words.length > 0) {
+      const place = bindings.push({ kind: "constants", index: 0, access: "uniform", words: this.#words }) - 1;
+      const length = Math.ceil(this.#words.length / 4);
+      this.#declarations.push(
+        `@group(0) @binding(${place}) var<uniform> parameters: array<vec4<i32>, ${length}>;`,
+      );
+      this.#words.forEach((_, k) => prologue.push(`let p${k} = parameters[${k >> 2}].${"xyzw"[k & 3]};`));
+    }
     const code = [
       ...this.#declarations,
       this.helpers.source(),
       ...this.functions,
-      `@compute @workgroup_size(${this.workgroup})`,
+      `@compute @workgroup_size(${workgroup})`,
       "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {",
-      ...this.body.lines.map((line) => `  ${line}`),
+      ...[...prologue, ...this.body.lines].map((line) => `  ${line}`),
       "}",
       "",
     ].filter((line, k, all) => line !== "" || k === all.length - 1).join("\n");
-    return { label: this.label, code, bindings: this.#bindings, workgroups: this.#workgroups };
+    return { label, code, bindings, workgroups: this.#workgroups };
   }
 }
+
+/** Division of numbers below 2²³ through f32, which vector units have: the result is at most one off. */
+const quotient = `fn quotient(a: u32, b: u32) -> u32 {
+  let q = u32(f32(a) / f32(b));
+  let r = i32(a) - i32(q * b);
+  return select(select(q, q + 1u, r >= i32(b)), q - 1u, r < 0);
+}`;

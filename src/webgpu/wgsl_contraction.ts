@@ -8,9 +8,9 @@ import { type Contraction, points } from "../compiler/kernel.ts";
 import { type Reading, readingOf, type Side } from "./contraction_plan.ts";
 import { countLoads } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { type AxisValue, decodeAxes, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
-import { type AxisValue, component, Emitter, shifted, type Value } from "./wgsl_expression.ts";
-import { decodeAxes } from "./wgsl_fold.ts";
+import { component, Emitter, type Value } from "./wgsl_expression.ts";
 import { typeName, type Width } from "./wgsl_math.ts";
 import { type Place, placesAlong, type Tile, tilesAlong, writeStores } from "./wgsl_tile.ts";
 import { writeWalk } from "./wgsl_walk.ts";
@@ -42,29 +42,17 @@ export function contractByRegisters(
   },
 ): Dispatch {
   const workgroup = family === "software" ? 8 : 64;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, workgroup, scratchFrom, toScratch);
+  const isGeneric = family === "software";
+  const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
   const rowTiles = tilesAlong(kernel.rows, tile.rows, "left", kernel);
   const columnTiles = tilesAlong(kernel.columns, tile.groups * tile.group, "right", kernel);
   const lane = shader.begin(points(kernel.batch) * rowTiles * columnTiles);
-  const rest = block.let(`${lane} / ${columnTiles}u`);
-  const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined);
-  const rows = placesAlong(
-    block,
-    block.let(`${rest} % ${rowTiles}u`),
-    kernel.rows,
-    tile.rows,
-    "left",
-    kernel,
-  );
-  const columns = placesAlong(
-    block,
-    block.let(`${lane} % ${columnTiles}u`),
-    kernel.columns,
-    tile.groups * tile.group,
-    "right",
-    kernel,
-  );
+  const [rest, columnTile] = shader.divide(block, lane, "column tiles", columnTiles);
+  const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
+  const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
+  const rows = placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
+  const columns = placesAlong(block, columnTile, kernel, { side: "right", length: tile.groups * tile.group });
   const sums = Array.from(
     { length: tile.rows },
     () =>
@@ -96,7 +84,7 @@ function writeSum(
   const isInner = readings.left === "inner" || readings.right === "inner";
   const last = kernel.inner.length - 1;
   const vector = isInner ? last : undefined;
-  const unroll = loadsPerStep(kernel, tile, readings) <= 4 ? 2 : 1;
+  const unroll = !isInner && loadsPerStep(kernel, tile, readings) <= 4 ? 2 : 1;
   return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: 1 }, (inside, steps) => {
     for (const step of steps) {
       const count = isInner ? 4 : 1;

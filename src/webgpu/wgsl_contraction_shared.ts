@@ -7,9 +7,10 @@
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { readingOf, type Side } from "./contraction_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
-import { type AxisValue, Emitter, fixed, widened } from "./wgsl_expression.ts";
-import { decodeAxes } from "./wgsl_fold.ts";
+import { Emitter, widened } from "./wgsl_expression.ts";
+
 import { placesAlong, type Tile, writeStores } from "./wgsl_tile.ts";
 
 const perInvocation: Tile = { rows: 4, groups: 1, group: 4 };
@@ -28,7 +29,7 @@ export function contractByTiles(
   { family, scratchFrom, side }: { family: Family; scratchFrom: number; side: 8 | 16 },
 ): Dispatch {
   const team = side * side;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, team, scratchFrom);
+  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom });
   const block = shader.body;
   shader.shared("leftTile", "vec4<f32>", team);
   shader.shared("rightTile", "vec4<f32>", team);
@@ -36,7 +37,7 @@ export function contractByTiles(
   const columnTiles = Math.ceil(groupCount(kernel.columns) / side);
   const number = shader.begin(points(kernel.batch) * rowTiles * columnTiles, "workgroup");
   const rest = block.let(`${number} / ${columnTiles}u`);
-  const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined);
+  const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined, "batch");
   const firstRow = block.let(`(${rest} % ${rowTiles}u) * ${side}u`);
   const firstColumn = block.let(`(${number} % ${columnTiles}u) * ${side}u`);
   const [x, y] = [block.let(`local.x % ${side}u`), block.let(`local.x / ${side}u`)];
@@ -59,16 +60,16 @@ export function contractByTiles(
   block.nest(`for (var ${step} = 0u; ${step} < ${inner}u; ${step} += ${side}u)`, inside);
   checkTurns(kernel.label, Math.ceil(inner / side), family);
 
-  const rows = placesAlong(block, block.let(`${firstRow} + ${y}`), kernel.rows, 4, "left", kernel, true);
-  const columns = placesAlong(
-    block,
-    block.let(`${firstColumn} + ${x}`),
-    kernel.columns,
-    4,
-    "right",
-    kernel,
-    true,
-  );
+  const rows = placesAlong(block, block.let(`${firstRow} + ${y}`), kernel, {
+    side: "left",
+    length: 4,
+    isPadded: true,
+  });
+  const columns = placesAlong(block, block.let(`${firstColumn} + ${x}`), kernel, {
+    side: "right",
+    length: 4,
+    isPadded: true,
+  });
   writeStores(block, kernel, perInvocation, batch, rows, columns, sums);
   return shader.finish();
 }
@@ -98,10 +99,13 @@ function fill(
   // Neighbouring invocations read neighbouring addresses.
   const { reading } = readingOf(kernel, which);
   const [group, k] = reading === "own" ? [x, y] : [y, x];
-  const axes = isLeft ? kernel.rows : kernel.columns;
-  const [place] = placesAlong(outer, outer.let(`${first} + ${group}`), axes, 4, which, kernel, true);
+  const [place] = placesAlong(outer, outer.let(`${first} + ${group}`), kernel, {
+    side: which,
+    length: 4,
+    isPadded: true,
+  });
   const at = inside.let(`${step} + ${k}`);
-  const inner = decodeAxes(inside, at, kernel.inner, undefined);
+  const inner = decodeAxes(inside, at, kernel.inner, undefined, "inner");
   const nothing = (list: readonly number[]): AxisValue[] => list.map(() => fixed(0));
   const read = (own: readonly AxisValue[]) =>
     new Emitter(

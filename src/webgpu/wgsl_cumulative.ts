@@ -42,7 +42,7 @@ function walkBlocks(
   { block, blocks, family, writes }: { block: number; blocks: number; family: Family; writes: boolean },
 ): Dispatch {
   const { outer, size, innerSize, inputs: [dtype] } = kernel;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const shader = new Shader({ ...kernel, workgroup: 64 });
   const source = shader.bind(input, dtype, 1, "source");
   const sums = blocks === 1
     ? undefined
@@ -70,7 +70,7 @@ function walkBlocks(
 /** The sums of blocks become the sums of all blocks before. */
 function joinBlocks(kernel: Cumulative, blocks: number, family: Family): Dispatch {
   const { outer, innerSize, inputs: [dtype] } = kernel;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const shader = new Shader({ ...kernel, workgroup: 64 });
   const sums = shader.bind({ kind: "scratch", index: 0, access: "read_write" }, dtype, 1, "sums");
   const lane = shader.begin(outer * innerSize);
   shader.body.lines.push(

@@ -10,6 +10,7 @@
 import type { DType } from "../dtype.ts";
 import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
 import type { Block } from "./wgsl.ts";
+import type { AxisValue } from "./wgsl_axes.ts";
 import {
   binaryText,
   castText,
@@ -20,33 +21,6 @@ import {
   unaryText,
   type Width,
 } from "./wgsl_math.ts";
-
-/** What an axis is at this point of the code: `text + offset`, or that and the three that follow. */
-export interface AxisValue {
-  /** An i32 variable or simple expression; undefined: zero. */
-  readonly text?: string | undefined;
-  readonly offset: number;
-  /** What `text` is known to be a multiple of. */
-  readonly multiple: number;
-  /** Depth of the block in which `text` exists. */
-  readonly depth: number;
-  readonly isVector?: boolean;
-}
-
-/** An axis at a known position. */
-export function fixed(offset: number): AxisValue {
-  return { offset, multiple: 4, depth: 0 };
-}
-
-/** An axis at a variable. */
-export function variable(text: string, depth: number, multiple = 1, offset = 0): AxisValue {
-  return { text, offset, multiple, depth };
-}
-
-/** The same axis, a known distance further on. */
-export function shifted(axis: AxisValue, distance: number): AxisValue {
-  return { ...axis, offset: axis.offset + distance };
-}
 
 /** A value in the code. */
 export interface Value {
@@ -70,8 +44,9 @@ export function widened(value: Value, dtype: DType, width: Width): string {
 interface Address {
   readonly text: string;
   readonly depth: number;
-  /** Step from one of the four to the next. */
+  /** Step from one of the four to the next, and its text. */
   readonly step: number;
+  readonly stepText: string;
   /** text modulo 4, if it is known. */
   readonly residue: number | undefined;
   /** The value where no variable is in it. */
@@ -124,7 +99,7 @@ export class Emitter {
     }
     const count = address.step !== 0 || value.width === 4 ? 4 : 1;
     for (let k = 0; k < count; k++) {
-      const line = `${array}[${plus(address.text, k * address.step)}] = ${memory(component(value, k), 1)};`;
+      const line = `${array}[${this.#place(address, k)}] = ${memory(component(value, k), 1)};`;
       this.block.lines.push(where === undefined ? line : `if (${where[k]}) { ${line} }`);
     }
   }
@@ -136,19 +111,33 @@ export class Emitter {
   }
 
   /** The value of a form, for the first of the four. */
-  address({ offset, coefficients }: Affine): Address {
-    let constant = offset;
-    let step = 0;
+  address(form: Affine): Address {
+    const { shader } = this.block;
+    const id = shader.id(JSON.stringify(form));
+    let constant = 0;
+    let [step, stepText] = [0, "0"];
     let aligned = true;
+    // Texts by the depth at which they exist; what is not a parameter is summed up in `rest`.
     const terms: string[][] = [];
-    coefficients.forEach((c, k) => {
+    let rest = 0;
+    const addConstant = (key: string, value: number, times: number): void => {
+      constant += value * times;
+      if (!shader.isGeneric || (key !== "offset" && Math.abs(value) <= 1)) rest += value * times;
+      else if (value !== 0) {
+        const text = shader.number(`${id} ${key}`, value);
+        (terms[0] ??= []).push(times === 1 ? text : `${text} * ${times}`);
+      }
+    };
+    addConstant("offset", form.offset, 1);
+    form.coefficients.forEach((c, k) => {
       const axis = this.axes[k];
       if (c === 0 || axis === undefined) return;
-      constant += c * axis.offset;
-      if (axis.isVector) step += c;
+      if (axis.offset !== 0) addConstant(String(k), c, axis.offset);
+      const factor = shader.number(`${id} ${k}`, c);
+      if (axis.isVector) [step, stepText] = [step + c, factor];
       if (axis.text === undefined) return;
       if ((c * axis.multiple) % 4 !== 0) aligned = false;
-      (terms[axis.depth] ??= []).push(c === 1 ? axis.text : `${axis.text} * ${c}`);
+      (terms[axis.depth] ??= []).push(c === 1 ? axis.text : `${axis.text} * ${factor}`);
     });
     let text = "";
     let depth = 0;
@@ -157,14 +146,22 @@ export class Emitter {
       text = sum.includes(" ") ? this.block.at(level).let(sum) : sum;
       depth = level;
     });
-    const residue = aligned ? ((constant % 4) + 4) % 4 : undefined;
     return {
-      text: plus(text, constant),
+      text: plus(text, rest),
       depth,
       step,
-      residue,
+      stepText,
+      residue: aligned ? ((constant % 4) + 4) % 4 : undefined,
       constant: text === "" ? constant : undefined,
     };
+  }
+
+  /** The address of the k-th of the four. */
+  #place({ text, step, stepText }: Address, k: number): string {
+    if (k === 0 || step === 0) return text;
+    return this.block.shader.isGeneric && Math.abs(step) > 1
+      ? `${text} + ${stepText} * ${k}`
+      : plus(text, k * step);
   }
 
   #quarter(address: Address, distance = 0): string {
@@ -190,7 +187,12 @@ export class Emitter {
       }
       // Below zero is far above as u32.
       const width = form.step === 0 ? 1 : 4;
-      const limit = splat(`${guard.size}u`, "u32", width);
+      const size = this.block.shader.number(
+        `guard ${this.block.shader.id(JSON.stringify(guard))}`,
+        guard.size,
+        "u32",
+      );
+      const limit = splat(size, "u32", width);
       const one = this.#name(
         `${typeName("u32", width)}(${this.#spread(form)}) < ${limit}`,
         width,
@@ -211,14 +213,14 @@ export class Emitter {
   }
 
   /** A form at all four places. */
-  #spread({ text, step }: Address): string {
-    return step === 0 ? text : `vec4<i32>(${text}) + vec4<i32>(0, ${step}, ${2 * step}, ${3 * step})`;
+  #spread({ text, step, stepText }: Address): string {
+    return step === 0 ? text : `vec4<i32>(${text}) + vec4<i32>(0, 1, 2, 3) * ${stepText}`;
   }
 
   #write(expr: Expr): Value {
     switch (expr.kind) {
       case "constant":
-        return { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true };
+        return this.#constant(expr);
       case "index": {
         const form = this.address(expr.form);
         return form.step === 0
@@ -255,6 +257,15 @@ export class Emitter {
       case "accumulator":
         return this.reduced[0]!;
     }
+  }
+
+  /** Numbers that are the same in many kernels are literals. */
+  #constant(expr: Expr & { kind: "constant" }): Value {
+    const { shader } = this.block;
+    const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) || Number.isInteger(2 * expr.value);
+    return isCommon || !shader.isGeneric
+      ? { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true }
+      : { text: shader.number(`constant ${shader.id(expr)}`, expr.value, "f32"), width: 1, depth: 0 };
   }
 
   #apply(operands: readonly Expr[], text: (width: Width, ...operands: string[]) => string): Value {
@@ -326,9 +337,7 @@ export class Emitter {
       return truth(`${storedType(dtype, 4)}(${parts.join(", ")})`, 4);
     }
     const array = shader.input(input, 1);
-    const parts = [0, 1, 2, 3].map((k) =>
-      this.block.at(depth).let(`${array}[${plus(address.text, k * step)}]`)
-    );
+    const parts = [0, 1, 2, 3].map((k) => this.block.at(depth).let(`${array}[${this.#place(address, k)}]`));
     return truth(`${storedType(dtype, 4)}(${parts.join(", ")})`, 4);
   }
 
@@ -340,11 +349,14 @@ export class Emitter {
       ? { text: this.block.at(0).variable("i32", 1, given.text), width: 1 as const, depth: 0 }
       : given;
     const address = this.address(expr.at);
+    const { shader } = this.block;
+    const stride = shader.number(`stride ${shader.id(expr)}`, expr.stride);
+    const size = shader.number(`size ${shader.id(expr)}`, expr.size, "u32");
     const width: Width = index.width === 4 || address.step !== 0 ? 4 : 1;
     const depth = Math.max(index.depth, address.depth);
     const one = (k: number): string =>
       this.block.at(depth).let(
-        `${array}[${plus(address.text, k * address.step)} + ${component(index, k)} * ${expr.stride}]`,
+        `${array}[${this.#place(address, k)} + ${component(index, k)} * ${stride}]`,
       );
     const raw = width === 1 ? one(0) : `${storedType(dtype, 4)}(${[0, 1, 2, 3].map(one).join(", ")})`;
     const value = this.#name(
@@ -353,7 +365,7 @@ export class Emitter {
       depth,
     );
     const valid = this.#name(
-      `${typeName("u32", index.width)}(${index.text}) < ${splat(`${expr.size}u`, "u32", index.width)}`,
+      `${typeName("u32", index.width)}(${index.text}) < ${splat(size, "u32", index.width)}`,
       index.width,
       index.depth,
     );

@@ -5,11 +5,13 @@
  * @module
  */
 import { type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
+import { contiguousStrides } from "../compiler/affine.ts";
 import type { DType } from "../dtype.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { type AxisValue, decodeAxes } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
-import { type AxisValue, Emitter, plus, type Value, variable, widened } from "./wgsl_expression.ts";
+import { Emitter, type Value, widened } from "./wgsl_expression.ts";
 import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
 import { writeWalk } from "./wgsl_walk.ts";
 
@@ -48,34 +50,15 @@ export function vectorOutputs(kernel: Fold, plan: FoldPlan): boolean[] {
   );
 }
 
-/** Values of the axes for the invocation `lane` (u32), row-major; `vector` is taken four at a time. */
-export function decodeAxes(
-  block: Block,
-  lane: string,
-  axes: readonly number[],
-  vector: number | undefined,
-): AxisValue[] {
-  const values: AxisValue[] = [];
-  let rest = lane;
-  for (let k = axes.length - 1; k >= 0; k--) {
-    const width = k === vector ? 4 : 1;
-    const size = axes[k]! / width;
-    const own = k === 0 ? rest : block.let(`${rest} % ${size}u`);
-    if (k > 0) rest = block.let(`${rest} / ${size}u`);
-    const name = block.let(width === 4 ? `i32(${own} * 4u)` : `i32(${own})`);
-    values[k] = { ...variable(name, block.depth, width), isVector: width === 4 };
-  }
-  return values;
-}
-
 /** The dispatch of a simplified fold. */
 export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
   const plan = planFold(kernel, 64);
   const lanes = points(kernel.axes) / (plan.parallel === undefined ? 1 : 4);
   const workgroup = family === "software" && lanes < 2048 ? 8 : 64;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, workgroup, scratchFrom, toScratch);
+  const isGeneric = family === "software";
+  const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
-  const axes = decodeAxes(block, shader.begin(lanes), kernel.axes, plan.parallel);
+  const axes = decodeAxes(block, shader.begin(lanes), kernel.axes, plan.parallel, "axis");
   const results: Value[] = [];
   const width: Width = plan.parallel === undefined ? 1 : 4;
   let turns = 0;
@@ -118,23 +101,16 @@ function writeStage(
   const turns = writeWalk(block, walk, (inside, places) => {
     places.forEach((place, k) => {
       const value = new Emitter(inside, [...axes, ...place], results).value(stage.value);
-      partial.add(inside, k, widened(value, stage.value.dtype, width), rowMajor(stage.axes, place));
+      partial.add(inside, k, widened(value, stage.value.dtype, width), rowMajor(inside, stage.axes, place));
     });
   });
   return { value: partial.finish(block, vector !== undefined), turns };
 }
 
 /** The row-major position of a point, as an i32 text. */
-export function rowMajor(axes: readonly number[], place: readonly AxisValue[]): string {
-  let [stride, constant] = [1, 0];
-  const terms: string[] = [];
-  for (let k = axes.length - 1; k >= 0; k--) {
-    const { text, offset } = place[k]!;
-    constant += offset * stride;
-    if (text !== undefined) terms.unshift(stride === 1 ? text : `${text} * ${stride}`);
-    stride *= axes[k]!;
-  }
-  return terms.length === 0 ? `i32(${constant})` : plus(terms.join(" + "), constant);
+export function rowMajor(block: Block, axes: readonly number[], place: readonly AxisValue[]): string {
+  const at = { offset: 0, coefficients: contiguousStrides(axes) };
+  return `i32(${new Emitter(block, place).address(at).text})`;
 }
 
 /** Partial results of a reduction. Neighbouring points go to different ones, which is faster and more exact. */

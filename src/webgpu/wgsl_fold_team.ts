@@ -7,9 +7,10 @@
  */
 import { type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { checkTurns, type Dispatch } from "./schedule.ts";
+import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
-import { type AxisValue, Emitter, fixed, type Value, variable, widened } from "./wgsl_expression.ts";
-import { decodeAxes, type FoldOptions, Partial, rowMajor } from "./wgsl_fold.ts";
+import { Emitter, type Value, widened } from "./wgsl_expression.ts";
+import { type FoldOptions, Partial, rowMajor } from "./wgsl_fold.ts";
 import { combineText, storedType, type Width } from "./wgsl_math.ts";
 import { loadCost } from "./fold_plan.ts";
 
@@ -23,9 +24,10 @@ function teamSize(kernel: Fold): number {
 export function foldByTeams(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
   const team = teamSize(kernel);
   const rows = points(kernel.axes);
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, team, scratchFrom, toScratch);
+  const isGeneric = family === "software";
+  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
-  const axes = decodeAxes(block, shader.begin(rows, "workgroup"), kernel.axes, undefined);
+  const axes = decodeAxes(block, shader.begin(rows, "workgroup"), kernel.axes, undefined, "axis");
   const results: Value[] = [];
   let turns = 0;
   kernel.stages.forEach((stage, k) => {
@@ -71,7 +73,7 @@ function share(
       ),
       isVector: width === 4,
     }]
-    : decodeAxes(inside, name, axes, undefined);
+    : decodeAxes(inside, name, axes, undefined, `walk ${axes}`);
   visit(inside, place);
   block.nest(`for (var ${name} = local.x; ${name} < ${count}u; ${name} += ${team}u)`, inside);
   return Math.ceil(count / team);
@@ -91,7 +93,7 @@ function writeStage(
   const partial = new Partial(block, stage.combine, dtype, width);
   const turns = share(block, stage.axes, team, width, (inside, place) => {
     const value = new Emitter(inside, [...axes, ...place], results).value(stage.value);
-    partial.add(inside, 0, widened(value, dtype, width), rowMajor(stage.axes, place));
+    partial.add(inside, 0, widened(value, dtype, width), rowMajor(inside, stage.axes, place));
   });
   const value = partial.isPlace
     ? joinPlaces(block, stage, number, team, partial.extremum())

@@ -50,7 +50,7 @@ export function scatter(kernel: Scatter, family: Family): Schedule {
 }
 
 function start(kernel: Scatter): { shader: Shader; base: string; updates: string; result: string } {
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const shader = new Shader({ ...kernel, workgroup: 64 });
   const [base, , updates] = kernel.inputs;
   return {
     shader,
@@ -96,7 +96,7 @@ function searchAll(kernel: Scatter, family: Family): Dispatch {
 /** Indices `[outer, count, innerSize]` to `[outer, innerSize, count]`. */
 function transpose(kernel: Scatter): Dispatch {
   const { outer, count, innerSize } = kernel;
-  const shader = new Shader(kernel.label, kernel.inputs, kernel.outputs, 64);
+  const shader = new Shader({ ...kernel, workgroup: 64 });
   const from = shader.bind(indices, "i32", 1, "indices");
   const to = shader.bind({ kind: "scratch", index: 3, access: "read_write" }, "i32", 1, "columns");
   const lane = shader.begin(outer * innerSize * count);

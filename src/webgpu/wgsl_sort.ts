@@ -60,7 +60,7 @@ export function sortSteps(plan: SortPlan, family: Family): Dispatch[] {
 
 /** A shader with the keys bound, and a function `key(row, index)`. */
 function sortShader({ label, size, dtype, descending, keys }: SortPlan): { shader: Shader; key: string } {
-  const shader = new Shader(label, [], [], 64);
+  const shader = new Shader({ label, inputs: [], outputs: [], workgroup: 64 });
   const array = shader.bind(keys, dtype, 1, "keys");
   const invert = descending ? "~" : "";
   const lines = {

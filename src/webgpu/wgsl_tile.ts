@@ -5,9 +5,10 @@
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { readingOf, type Side, storesWhole } from "./contraction_plan.ts";
+import { type AxisValue, decodeAxes, shifted, variable } from "./wgsl_axes.ts";
 import { Block } from "./wgsl.ts";
-import { type AxisValue, Emitter, shifted, type Value, variable } from "./wgsl_expression.ts";
-import { decodeAxes } from "./wgsl_fold.ts";
+import { Emitter, type Value } from "./wgsl_expression.ts";
+
 import type { Width } from "./wgsl_math.ts";
 
 /** Rows and columns per invocation. Columns come in groups of four (or of one where there are few). */
@@ -45,33 +46,34 @@ export function tilesAlong(axes: readonly number[], length: number, side: Side, 
     : Math.ceil(points(axes) / length);
 }
 
+/** Which rows or columns. `isPadded`: the number of the tile may lie past the last one. */
+export interface TileSide {
+  readonly side: Side;
+  readonly length: number;
+  readonly isPadded?: boolean;
+}
+
 /**
  * The rows or columns of one tile, in places of four (or of one). Those that do not exist are read as the
- * last one. `isPadded`: the tile number may lie past the last tile.
+ * last one.
  */
-export function placesAlong(
-  block: Block,
-  tile: string,
-  axes: readonly number[],
-  length: number,
-  side: Side,
-  kernel: Contraction,
-  isPadded = false,
-): Place[] {
-  if (length % 4 === 0 && isGrouped(axes, side, kernel)) {
-    return groupsAlong(block, tile, axes, length / 4, isPadded);
-  }
-  const count = points(axes);
-  const isExact = !isPadded && count % length === 0;
-  const perPlace = length % 4 === 0 ? 4 : 1;
-  const all = Array.from({ length }, (_, k) => {
-    const number = block.let(length === 1 ? tile : `${tile} * ${length}u + ${k}u`);
-    const inside = isExact ? number : block.let(`min(${number}, ${count - 1}u)`);
-    return {
-      axes: decodeAxes(block, inside, axes, undefined),
-      exists: isExact ? undefined : `${number} < ${count}u`,
-    };
+export function placesAlong(block: Block, tile: string, kernel: Contraction, options: TileSide): Place[] {
+  const { side, length, isPadded = false } = options;
+  const axes = side === "left" ? kernel.rows : kernel.columns;
+  const isByFour = length % 4 === 0 && isGrouped(axes, side, kernel);
+  const [sizes, steps] = isByFour ? [grouped(axes), length / 4] : [axes, length];
+  const count = points(sizes);
+  const isExact = !isPadded && count % steps === 0;
+  const { shader } = block;
+  const all = Array.from({ length: steps }, (_, k) => {
+    const number = block.let(steps === 1 ? tile : `${tile} * ${steps}u + ${k}u`);
+    if (isExact) return { axes: decodeAxes(block, number, sizes, undefined, side), exists: undefined };
+    const last = shader.number(`${side} last`, count - 1, "u32");
+    const inside = block.let(`min(${number}, ${last})`);
+    return { axes: decodeAxes(block, inside, sizes, undefined, side), exists: `${number} <= ${last}` };
   });
+  if (isByFour) return all.map((group) => placeOfFour(block, group, axes.at(-1)!, side));
+  const perPlace = length % 4 === 0 ? 4 : 1;
   return Array.from({ length: length / perPlace }, (_, k) => {
     const own = all.slice(k * perPlace, (k + 1) * perPlace);
     return {
@@ -82,36 +84,26 @@ export function placesAlong(
   });
 }
 
-function groupsAlong(
+/** Four neighbours of the last axis, of which the decoded axes give the number. */
+function placeOfFour(
   block: Block,
-  tile: string,
-  axes: readonly number[],
-  groups: number,
-  isPadded: boolean,
-): Place[] {
-  const sizes = grouped(axes);
-  const [last, count] = [axes.at(-1)!, points(sizes)];
-  const isExact = !isPadded && count % groups === 0;
-  return Array.from({ length: groups }, (_, k) => {
-    const number = block.let(groups === 1 ? tile : `${tile} * ${groups}u + ${k}u`);
-    const inside = isExact ? number : block.let(`min(${number}, ${count - 1}u)`);
-    const decoded = decodeAxes(block, inside, sizes, undefined);
-    const start = decoded.at(-1)!;
-    const name = block.let(`${start.text} * 4`);
-    const vector = [...decoded.slice(0, -1), { ...variable(name, block.depth, 4), isVector: true }];
-    const isReal = isExact ? undefined : `${number} < ${count}u`;
-    return {
-      vector,
-      single: [0, 1, 2, 3].map((c) => [
-        ...decoded.slice(0, -1),
-        shifted(variable(name, block.depth, 4), c),
-      ]),
-      exists: [0, 1, 2, 3].map((c) => {
-        const isColumn = last % 4 === 0 ? undefined : `${name} + ${c} < ${last}`;
-        return isReal === undefined ? isColumn : isColumn === undefined ? isReal : `${isReal} && ${isColumn}`;
-      }),
-    };
-  });
+  group: { axes: readonly AxisValue[]; exists: string | undefined },
+  last: number,
+  side: Side,
+): Place {
+  const outer = group.axes.slice(0, -1);
+  const name = block.let(`${group.axes.at(-1)!.text} * 4`);
+  const start = variable(name, block.depth, 4);
+  return {
+    vector: [...outer, { ...start, isVector: true }],
+    single: [0, 1, 2, 3].map((c) => [...outer, shifted(start, c)]),
+    exists: [0, 1, 2, 3].map((c) => {
+      const size = block.shader.number(`${side} size`, last);
+      const isInside = last % 4 === 0 ? [] : [`${name} + ${c} < ${size}`];
+      const all = [...(group.exists === undefined ? [] : [group.exists]), ...isInside];
+      return all.length === 0 ? undefined : all.join(" && ");
+    }),
+  };
 }
 
 /** The epilogue, for every row and group of columns of the tile. */

@@ -5,7 +5,8 @@
  * @module
  */
 import { points } from "../compiler/kernel.ts";
-import { type AxisValue, fixed, shifted, variable } from "./wgsl_expression.ts";
+
+import { type AxisValue, fixed, shifted, variable } from "./wgsl_axes.ts";
 import { Block } from "./wgsl.ts";
 
 /** One stretch of a walk: the axes of the points that are handled together, one list per point (or per four). */
@@ -65,10 +66,13 @@ function walkFrom(
   } else {
     inner = walkFrom(inside, options, rest, withAxis(here), visit);
   }
-  block.nest(`for (var ${name} = 0; ${name} < ${turns * stride}; ${name} += ${stride})`, inside);
+  const end = block.shader.number(`walk ${name}`, turns * stride);
+  block.nest(`for (var ${name} = 0; ${name} < ${end}; ${name} += ${stride})`, inside);
   if (turns * stride < size) {
-    const tail = Array.from({ length: (size - turns * stride) / step }, (_, k) => k * step + turns * stride);
-    visit(block, tail.map((at) => withAxis(vectorised(fixed(at)))));
+    const tail = Array.from({ length: (size - turns * stride) / step }, (_, k) => k * step);
+    const { isGeneric } = block.shader;
+    const start = isGeneric ? variable(end, 0, stride) : fixed(turns * stride);
+    visit(block, tail.map((at) => withAxis(vectorised(shifted(start, at)))));
   }
   return turns * (1 + inner);
 }
