@@ -9,7 +9,7 @@
 import { add, cast, crossEntropy, maximum, ohemCrossEntropy, type TensorLike, zeros } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
 import { formatShape } from "../src/errors.ts";
-import { type Optimizer, sgd, type SgdState } from "../src/optim/optimizers.ts";
+import { type AdamState, adamw, type Optimizer, sgd, type SgdState } from "../src/optim/optimizers.ts";
 import { polySchedule, type Schedule } from "../src/optim/schedules.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { valueAndGrad } from "../src/transforms/mod.ts";
@@ -33,7 +33,12 @@ export interface StepConfig extends ModelConfig {
    * behind, as in the official code, which sets it after the step. Without it the rate is constant.
    */
   readonly totalSteps?: number;
-  /** Momentum of the gradient descent. Default 0.9. */
+  /**
+   * "sgd", as in the official code (default), or "adamw" (SegFormer's own), which learns much faster from random
+   * weights.
+   */
+  readonly optimizer?: "sgd" | "adamw";
+  /** Momentum of "sgd". Default 0.9. */
   readonly momentum?: number;
   /** Weight decay, on all parameters. Default 1e-4. */
   readonly weightDecay?: number;
@@ -58,7 +63,7 @@ export interface StepConfig extends ModelConfig {
 /** Everything that a step takes and gives: a tree of tensors. */
 export interface TrainState extends Model {
   /** Of the optimiser. */
-  readonly optState: SgdState;
+  readonly optState: SgdState | AdamState;
   /** Steps done, an i32 scalar. */
   readonly step: Tensor;
 }
@@ -112,13 +117,11 @@ export interface Evaluated {
   readonly segmentation: Segmentation;
 }
 
-function optimizerOf(config: StepConfig): Optimizer<SgdState> {
-  return sgd({
-    learningRate: 0.001,
-    momentum: config.momentum ?? 0.9,
-    weightDecay: config.weightDecay ?? 1e-4,
-    groups: { backbone: 1, rest: config.learningRateMultiplier ?? 10 },
-  });
+function optimizerOf(config: StepConfig): Optimizer<TrainState["optState"]> {
+  const { optimizer = "sgd", momentum = 0.9, weightDecay = 1e-4, learningRateMultiplier = 10 } = config;
+  const shared = { learningRate: 0.001, weightDecay, groups: { backbone: 1, rest: learningRateMultiplier } };
+  const chosen: unknown = optimizer === "sgd" ? sgd({ ...shared, momentum }) : adamw(shared);
+  return chosen as Optimizer<TrainState["optState"]>;
 }
 
 /** The learning rate of a step, counted from 0. */

@@ -103,7 +103,9 @@ export interface TrainConfig {
   lr: number;
   /** Factor of the learning rate for everything but the encoder. */
   lrMultiplier: number;
-  /** Momentum of the gradient descent. */
+  /** Gradient descent as in the official code, or AdamW. */
+  optimizer: "sgd" | "adamw";
+  /** Momentum of sgd. */
   momentum: number;
   /** Weight decay, on all parameters. */
   weightDecay: number;
@@ -240,7 +242,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
     steps: row(optional(count), "training steps", null, { unset: "--epochs decides", insteadOf: "epochs" }),
     lr: row(number({ above: 0 }), "learning rate of the encoder; falls to 0 as (1 - t/T)^0.9", 0.001),
     lrMultiplier: row(number({ above: 0 }), "factor of --lr for everything but the encoder", 10),
-    momentum: row(rate, "momentum of the gradient descent", 0.9),
+    optimizer: row(
+      choice(["sgd", "adamw"]),
+      "gradient descent as in the official code, or AdamW, which learns faster from random weights",
+      "sgd",
+    ),
+    momentum: row(rate, "momentum of sgd", 0.9),
     weightDecay: row(number({ min: 0 }), "weight decay", 0.0001),
     warmupEpochs: row(optional(integer({ min: 0 })), "epochs before the memory is read", 5, {
       unset: "--warmup-steps decides",

@@ -55,6 +55,7 @@ export function stepConfigOf(
     learningRate: config.lr,
     learningRateMultiplier: config.lrMultiplier,
     totalSteps: steps,
+    optimizer: config.optimizer,
     momentum: config.momentum,
     weightDecay: config.weightDecay,
     criterion: config.criterion,
