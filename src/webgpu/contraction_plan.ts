@@ -10,7 +10,14 @@ import { contiguousStrides } from "../compiler/affine.ts";
 import { mapAffine, mapExpr } from "../compiler/expression.ts";
 import { type Affine, type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { countLoads, isContiguous, loadCost } from "./fold_plan.ts";
-import { formsOf, simplifyContraction, transposed } from "./simplify.ts";
+import {
+  type AxisLists,
+  axisLists,
+  formsOf,
+  rearranged,
+  simplifyContraction,
+  transposed,
+} from "./simplify.ts";
 
 /** How an operand is read: four along its own axis, four along the inner axis, or one by one. */
 export type Reading = "own" | "inner" | "single";
@@ -32,19 +39,81 @@ export function layoutOf({ batch, rows, columns, inner }: Contraction): Layout {
   return { rows: r, columns: c, inner: c + columns.length, end: c + columns.length + inner.length };
 }
 
-/** Simplified, and turned so that neighbouring columns are neighbours in the output. */
-export function orient(kernel: Contraction): Contraction {
-  const simple = simplifyContraction(kernel);
-  const layout = layoutOf(simple);
-  const last = (list: readonly number[], first: number): number | undefined =>
-    list.length === 0 ? undefined : first + list.length - 1;
-  const [row, column] = [last(simple.rows, layout.rows), last(simple.columns, layout.columns)];
-  const steps = (axis: number | undefined): boolean =>
-    axis !== undefined && simple.stores.every((store) => Math.abs(store.at.coefficients[axis] ?? 0) === 1);
-  if (steps(row) && !steps(column)) return transposed(simple);
+/**
+ * Brings the axes into the order that suits tiles: batch axes that one operand does not use become axes of the
+ * other one's side, neighbours in memory come last in their list, and columns are neighbours in the output.
+ */
+export function orient(given: Contraction): Contraction {
+  const spread = rearranged(given, spreadBatch(given));
+  const sorted = simplifyContraction(rearranged(spread, sortAxes(spread)));
+  const step = (axis: number | undefined): number =>
+    axis === undefined ? Infinity : Math.abs(sorted.stores[0]?.at.coefficients[axis] ?? 0) || Infinity;
+  const { rows, columns } = axisLists(sorted);
+  if (step(rows.at(-1)) === 1 && step(columns.at(-1)) !== 1) return transposed(sorted);
   // A single column is better a single row: columns are what is taken four at a time.
-  if (points(simple.columns) < 4 && points(simple.rows) >= 4) return transposed(simple);
-  return simple;
+  if (points(sorted.columns) < 4 && points(sorted.rows) >= 4) return transposed(sorted);
+  return sorted;
+}
+
+function spreadBatch(kernel: Contraction): AxisLists {
+  const lists = axisLists(kernel);
+  const uses = (side: Expr, axis: number): boolean =>
+    formsOf(side).some((form) => (form.coefficients[axis] ?? 0) !== 0);
+  const toColumns = lists.batch.filter((axis) => !uses(kernel.left, axis));
+  const toRows = lists.batch.filter((axis) => uses(kernel.left, axis) && !uses(kernel.right, axis));
+  return {
+    ...lists,
+    batch: lists.batch.filter((axis) => !toColumns.includes(axis) && !toRows.includes(axis)),
+    rows: [...toRows, ...lists.rows],
+    columns: [...toColumns, ...lists.columns],
+  };
+}
+
+/** Rows and columns in the order of the output's memory, inner axes in that of an operand's. */
+function sortAxes(kernel: Contraction): AxisLists {
+  const lists = axisLists(kernel);
+  const by = (forms: readonly Affine[]) => (axes: readonly number[]): number[] => {
+    const step = (axis: number): number =>
+      Math.max(0, ...forms.map((form) => Math.abs(form.coefficients[axis] ?? 0))) || Infinity;
+    return [...axes].sort((a, b) => step(a) === step(b) ? 0 : step(b) - step(a));
+  };
+  const stores = by(kernel.stores.slice(0, 1).map((store) => store.at));
+  // The operand that can be read four inner neighbours at a time, if there is one.
+  const operands = [kernel.left, kernel.right].map((side) => formsOf(side).slice(0, 1));
+  const byFour = operands.find((forms) =>
+    forms.some(({ coefficients }) =>
+      kernel.inner.some((size, k) => size % 4 === 0 && coefficients[lists.inner[k]!] === 1)
+    )
+  );
+  const inner = by(byFour ?? operands[0]!);
+  return { ...lists, rows: stores(lists.rows), columns: stores(lists.columns), inner: inner(lists.inner) };
+}
+
+/**
+ * An operand over its own axes as one: where addresses step through them as through one axis, four
+ * neighbours may be taken even across the ends of the last. Undefined where they do not.
+ */
+function flattened(expr: Expr, own: readonly number[], first: number): Expr | undefined {
+  const strides = contiguousStrides(own);
+  const last = first + own.length - 1;
+  const isFlat = own.length > 0 &&
+    formsOf(expr).every(({ coefficients: c }) =>
+      own.every((_, k) => (c[first + k] ?? 0) === (c[last] ?? 0) * strides[k]!)
+    );
+  if (!isFlat) return undefined;
+  return mapAffine(expr, ({ offset, coefficients }) => ({
+    offset,
+    coefficients: coefficients.map((c, k) => k >= first && k < last ? 0 : c),
+  }));
+}
+
+/** Whether four neighbours of a side lie side by side: `axis` along its last axis, `flat` across all its axes. */
+export function grouping(kernel: Contraction, side: Side): "axis" | "flat" | undefined {
+  const layout = layoutOf(kernel);
+  const [own, first] = side === "left" ? [kernel.rows, layout.rows] : [kernel.columns, layout.columns];
+  if (points(own) < 4) return undefined;
+  if (own.at(-1)! % 4 === 0) return "axis";
+  return flattened(kernel[side], own, first) === undefined ? undefined : "flat";
 }
 
 /** The cheapest way to read an operand, with its cost per element in nanoseconds. */
@@ -56,10 +125,10 @@ export function readingOf(kernel: Contraction, side: Side): { reading: Reading; 
   const consider = (reading: Reading, cost: number): void => {
     if (cost < best.cost) best = { reading, cost };
   };
-  // Past the end of the last own axis four-element loads read what no result uses, so its size may be odd.
-  if (list.length > 0 && points(list) >= 4 && list.at(-1)! >= 4) {
-    consider("own", loadCost(expr, first + list.length - 1) / 4);
-  }
+  // Past the last row or column a load of four reads what no result uses, so their number may be odd.
+  const groups = grouping(kernel, side);
+  const byFour = groups === "flat" ? flattened(expr, list, first)! : expr;
+  if (groups !== undefined) consider("own", loadCost(byFour, first + list.length - 1) / 4);
   if (kernel.inner.length > 0 && kernel.inner.at(-1)! % 4 === 0) {
     consider("inner", loadCost(expr, layout.end - 1) / 4 + 0.01);
   }
@@ -97,10 +166,12 @@ export function packOperand(kernel: Contraction, side: Side, across: number): Pa
     ...range(own, first),
   ];
   const axes = order.map((axis) => sizes[axis]!);
-  const padded = axes.map((size, k) => k === axes.length - 1 ? Math.ceil(size / 4) * 4 : size);
-  const length = points(padded);
-  if (own.length === 0 || length > mostPacked) return undefined;
-  const strides = contiguousStrides(padded);
+  // Own axes are contiguous, and each step of the others starts at a multiple of four.
+  const outer = axes.slice(0, axes.length - own.length);
+  const width = Math.ceil(points(own) / 4) * 4;
+  const length = points(outer) * width;
+  if (points(own) < 4 || length > mostPacked) return undefined;
+  const strides = [...contiguousStrides([...outer, width]).slice(0, -1), ...contiguousStrides(own)];
   const fold: Fold = {
     kind: "fold",
     label: `${kernel.label} ${side}`,

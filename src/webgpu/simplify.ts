@@ -93,20 +93,16 @@ export function simplifyFold(kernel: Fold): Fold {
   };
 }
 
-/**
- * A contraction with as few axes as possible. Batch axes that one operand does not use become axes of the
- * other one's side, so that one tile can span them.
- */
+/** A contraction with as few axes as possible. */
 export function simplifyContraction(kernel: Contraction): Contraction {
-  const moved = spreadBatch(kernel);
-  const forms = [
-    ...formsOf(moved.left),
-    ...formsOf(moved.right),
-    ...moved.stores.flatMap((store) => [store.at, ...formsOf(store.value)]),
-  ];
-  const { groups, move } = collapse([moved.batch, moved.rows, moved.columns, moved.inner], forms);
-  const [batch, rows, columns, inner] = groups;
-  return { ...withForms(moved, move), batch: batch!, rows: rows!, columns: columns!, inner: inner! };
+  const { batch, rows, columns, inner } = kernel;
+  const { groups, move } = collapse([batch, rows, columns, inner], [
+    ...formsOf(kernel.left),
+    ...formsOf(kernel.right),
+    ...kernel.stores.flatMap((store) => [store.at, ...formsOf(store.value)]),
+  ]);
+  const [b, r, c, k] = groups as [number[], number[], number[], number[]];
+  return { ...withForms(kernel, move), batch: b, rows: r, columns: c, inner: k };
 }
 
 /** Every form of a contraction, replaced. */
@@ -123,35 +119,26 @@ export function withForms(kernel: Contraction, move: (form: Affine) => Affine): 
   };
 }
 
-function spreadBatch(kernel: Contraction): Contraction {
-  const uses = (side: Expr, axis: number): boolean =>
-    formsOf(side).some((form) => (form.coefficients[axis] ?? 0) !== 0);
-  const place = kernel.batch.map((_, axis) =>
-    !uses(kernel.left, axis) ? "columns" : !uses(kernel.right, axis) ? "rows" : "batch"
-  );
-  if (place.every((list) => list === "batch")) return kernel;
-  const start = {
-    rows: kernel.batch.length,
-    columns: kernel.batch.length + kernel.rows.length,
-    inner: kernel.batch.length + kernel.rows.length + kernel.columns.length,
-  };
-  const from = (list: string): number[] => kernel.batch.flatMap((_, k) => place[k] === list ? [k] : []);
-  const own = (first: number, axes: readonly number[]): number[] => axes.map((_, k) => first + k);
-  const lists = {
-    batch: from("batch"),
-    rows: [...from("rows"), ...own(start.rows, kernel.rows)],
-    columns: [...from("columns"), ...own(start.columns, kernel.columns)],
-    inner: own(start.inner, kernel.inner),
-  };
+/** Axes of a contraction by list, each as its position in the coefficients. */
+export type AxisLists = Readonly<Record<"batch" | "rows" | "columns" | "inner", readonly number[]>>;
+
+/** The axis lists as they are. */
+export function axisLists({ batch, rows, columns, inner }: Contraction): AxisLists {
+  let position = 0;
+  const take = (axes: readonly number[]): number[] => axes.map(() => position++);
+  return { batch: take(batch), rows: take(rows), columns: take(columns), inner: take(inner) };
+}
+
+/** The same contraction with its axes in other lists or in another order. */
+export function rearranged(kernel: Contraction, lists: AxisLists): Contraction {
   const sizes = [...kernel.batch, ...kernel.rows, ...kernel.columns, ...kernel.inner];
   const order = [...lists.batch, ...lists.rows, ...lists.columns, ...lists.inner];
-  const reordered = withForms(kernel, (form) => ({
-    offset: form.offset,
-    coefficients: order.map((k) => form.coefficients[k] ?? 0),
-  }));
   const of = (axes: readonly number[]): number[] => axes.map((k) => sizes[k]!);
   return {
-    ...reordered,
+    ...withForms(kernel, ({ offset, coefficients }) => ({
+      offset,
+      coefficients: order.map((k) => coefficients[k] ?? 0),
+    })),
     batch: of(lists.batch),
     rows: of(lists.rows),
     columns: of(lists.columns),
@@ -161,17 +148,7 @@ function spreadBatch(kernel: Contraction): Contraction {
 
 /** The same contraction with left and right, rows and columns exchanged. */
 export function transposed(kernel: Contraction): Contraction {
-  const { batch, rows, columns } = kernel;
-  const [b, r] = [batch.length, rows.length];
-  const c = columns.length;
-  const swapped = withForms(kernel, ({ offset, coefficients: k }) => ({
-    offset,
-    coefficients: [
-      ...k.slice(0, b),
-      ...k.slice(b + r, b + r + c),
-      ...k.slice(b, b + r),
-      ...k.slice(b + r + c),
-    ],
-  }));
-  return { ...swapped, rows: columns, columns: rows, left: swapped.right, right: swapped.left };
+  const lists = axisLists(kernel);
+  const swapped = rearranged(kernel, { ...lists, rows: lists.columns, columns: lists.rows });
+  return { ...swapped, left: swapped.right, right: swapped.left };
 }

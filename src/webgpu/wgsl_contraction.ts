@@ -45,8 +45,8 @@ export function contractByRegisters(
   const isGeneric = family === "software";
   const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
-  const rowTiles = tilesAlong(kernel.rows, tile.rows, "left", kernel);
-  const columnTiles = tilesAlong(kernel.columns, tile.groups * tile.group, "right", kernel);
+  const rowTiles = tilesAlong(kernel.rows, tile.rows);
+  const columnTiles = tilesAlong(kernel.columns, tile.groups * tile.group);
   const lane = shader.begin(points(kernel.batch) * rowTiles * columnTiles);
   const [rest, columnTile] = shader.divide(block, lane, "column tiles", columnTiles);
   const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);

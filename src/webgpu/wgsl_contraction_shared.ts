@@ -11,7 +11,7 @@ import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { Emitter, widened } from "./wgsl_expression.ts";
 
-import { placesAlong, type Tile, writeStores } from "./wgsl_tile.ts";
+import { placesAlong, type Tile, tilesAlong, writeStores } from "./wgsl_tile.ts";
 
 const perInvocation: Tile = { rows: 4, groups: 1, group: 4 };
 
@@ -33,8 +33,8 @@ export function contractByTiles(
   const block = shader.body;
   shader.shared("leftTile", "vec4<f32>", team);
   shader.shared("rightTile", "vec4<f32>", team);
-  const rowTiles = Math.ceil(groupCount(kernel.rows) / side);
-  const columnTiles = Math.ceil(groupCount(kernel.columns) / side);
+  const rowTiles = tilesAlong(kernel.rows, 4 * side);
+  const columnTiles = tilesAlong(kernel.columns, 4 * side);
   const number = shader.begin(points(kernel.batch) * rowTiles * columnTiles, "workgroup");
   const rest = block.let(`${number} / ${columnTiles}u`);
   const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined, "batch");
@@ -72,12 +72,6 @@ export function contractByTiles(
   });
   writeStores(block, kernel, perInvocation, batch, rows, columns, sums);
   return shader.finish();
-}
-
-/** An upper bound of the groups of four along rows or columns: a last axis may be padded to a multiple of 4. */
-function groupCount(axes: readonly number[]): number {
-  const last = axes.at(-1) ?? 1;
-  return points(axes) / last * Math.ceil(last / 4);
 }
 
 /** Every invocation brings four neighbouring rows (or columns) at one step of the inner axes. */

@@ -4,8 +4,8 @@
  * @module
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
-import { readingOf, type Side, storesWhole } from "./contraction_plan.ts";
-import { type AxisValue, decodeAxes, shifted, variable } from "./wgsl_axes.ts";
+import { grouping, type Side, storesWhole } from "./contraction_plan.ts";
+import { type AxisValue, decodeAxes, fixed, shifted, variable } from "./wgsl_axes.ts";
 import { Block } from "./wgsl.ts";
 import { Emitter, type Value } from "./wgsl_expression.ts";
 
@@ -21,29 +21,21 @@ export interface Tile {
 /** A place along rows or columns of a tile: four neighbours if they can be taken at once, and each alone. */
 export interface Place {
   readonly vector: readonly AxisValue[] | undefined;
+  /** Whether the vector is along one axis, so that results can be stored four at a time too. */
+  readonly isWhole: boolean;
   readonly single: readonly (readonly AxisValue[])[];
   /** For each: whether it is a row or column at all; undefined: always. */
   readonly exists: readonly (string | undefined)[];
 }
 
-/** Whether places along this side are groups of four neighbours of the last axis. */
-function isGrouped(axes: readonly number[], side: Side, kernel: Contraction): boolean {
-  const last = axes.at(-1);
-  if (last === undefined || last < 4) return false;
-  if (last % 4 === 0) return true;
-  return readingOf(kernel, side).reading === "own" || (side === "right" && last >= 16);
-}
-
 /** Axes in which the last counts groups of four. */
 function grouped(axes: readonly number[]): number[] {
-  return axes.map((size, k) => k === axes.length - 1 ? Math.ceil(size / 4) : size);
+  return axes.map((size, k) => k === axes.length - 1 ? size / 4 : size);
 }
 
 /** How many tiles of `length` rows or columns there are. */
-export function tilesAlong(axes: readonly number[], length: number, side: Side, kernel: Contraction): number {
-  return length % 4 === 0 && isGrouped(axes, side, kernel)
-    ? Math.ceil(points(grouped(axes)) / (length / 4))
-    : Math.ceil(points(axes) / length);
+export function tilesAlong(axes: readonly number[], length: number): number {
+  return Math.ceil(points(axes) / length);
 }
 
 /** Which rows or columns. `isPadded`: the number of the tile may lie past the last one. */
@@ -60,50 +52,60 @@ export interface TileSide {
 export function placesAlong(block: Block, tile: string, kernel: Contraction, options: TileSide): Place[] {
   const { side, length, isPadded = false } = options;
   const axes = side === "left" ? kernel.rows : kernel.columns;
-  const isByFour = length % 4 === 0 && isGrouped(axes, side, kernel);
-  const [sizes, steps] = isByFour ? [grouped(axes), length / 4] : [axes, length];
+  const groups = length % 4 === 0 ? grouping(kernel, side) : undefined;
+  const [sizes, steps] = groups === "axis" ? [grouped(axes), length / 4] : [axes, length];
   const count = points(sizes);
   const isExact = !isPadded && count % steps === 0;
   const { shader } = block;
-  const all = Array.from({ length: steps }, (_, k) => {
+  const all = Array.from({ length: steps }, (_, k): Decoded => {
     const number = block.let(steps === 1 ? tile : `${tile} * ${steps}u + ${k}u`);
-    if (isExact) return { axes: decodeAxes(block, number, sizes, undefined, side), exists: undefined };
+    if (isExact) {
+      return { number, axes: decodeAxes(block, number, sizes, undefined, side), exists: undefined };
+    }
     const last = shader.number(`${side} last`, count - 1, "u32");
     const inside = block.let(`min(${number}, ${last})`);
-    return { axes: decodeAxes(block, inside, sizes, undefined, side), exists: `${number} <= ${last}` };
+    return {
+      number,
+      axes: decodeAxes(block, inside, sizes, undefined, side),
+      exists: `${number} <= ${last}`,
+    };
   });
-  if (isByFour) return all.map((group) => placeOfFour(block, group, axes.at(-1)!, side));
+  if (groups === "axis") return all.map((group) => placeOfFour(block, group));
   const perPlace = length % 4 === 0 ? 4 : 1;
   return Array.from({ length: length / perPlace }, (_, k) => {
     const own = all.slice(k * perPlace, (k + 1) * perPlace);
     return {
-      vector: undefined,
+      vector: groups === "flat" ? flatAxes(block, own[0]!.number, axes) : undefined,
+      isWhole: false,
       single: own.map((one) => one.axes),
       exists: own.map((one) => one.exists),
     };
   });
 }
 
+/** A row, a column or a group of four: its number in the kernel, its axes, and whether it is there. */
+interface Decoded {
+  readonly number: string;
+  readonly axes: readonly AxisValue[];
+  readonly exists: string | undefined;
+}
+
 /** Four neighbours of the last axis, of which the decoded axes give the number. */
-function placeOfFour(
-  block: Block,
-  group: { axes: readonly AxisValue[]; exists: string | undefined },
-  last: number,
-  side: Side,
-): Place {
+function placeOfFour(block: Block, group: Decoded): Place {
   const outer = group.axes.slice(0, -1);
-  const name = block.let(`${group.axes.at(-1)!.text} * 4`);
-  const start = variable(name, block.depth, 4);
+  const start = variable(block.let(`${group.axes.at(-1)!.text} * 4`), block.depth, 4);
   return {
     vector: [...outer, { ...start, isVector: true }],
+    isWhole: true,
     single: [0, 1, 2, 3].map((c) => [...outer, shifted(start, c)]),
-    exists: [0, 1, 2, 3].map((c) => {
-      const size = block.shader.number(`${side} size`, last);
-      const isInside = last % 4 === 0 ? [] : [`${name} + ${c} < ${size}`];
-      const all = [...(group.exists === undefined ? [] : [group.exists]), ...isInside];
-      return all.length === 0 ? undefined : all.join(" && ");
-    }),
+    exists: [0, 1, 2, 3].map(() => group.exists),
   };
+}
+
+/** Four neighbours across all axes of a side, which addresses step through as through one. */
+function flatAxes(block: Block, number: string, axes: readonly number[]): AxisValue[] {
+  const start = { ...variable(block.let(`i32(${number})`), block.depth, 4), isVector: true };
+  return axes.map((_, k) => k === axes.length - 1 ? start : fixed(0));
 }
 
 /** The epilogue, for every row and group of columns of the tile. */
@@ -118,7 +120,7 @@ export function writeStores(
 ): void {
   const perRow = tile.rows % 4 === 0 ? 4 : 1;
   const wide = kernel.outputs.map((_, output) =>
-    tile.group === 4 && columns[0]!.vector !== undefined && storesWhole(kernel, output)
+    tile.group === 4 && columns[0]!.isWhole && storesWhole(kernel, output)
   );
   const inner = kernel.inner.map((): AxisValue => ({ offset: 0, multiple: 4, depth: 0 }));
   sums.forEach((row, i) => {
