@@ -4,7 +4,7 @@
  * @module
  */
 import type { DType } from "./dtype.ts";
-import { type Aval, definePrimitive, type Primitive } from "./primitive.ts";
+import { type Aval, definePrimitive, type Primitive, type TupleRules } from "./primitive.ts";
 import { makeNode, type Tensor, Tensor as TensorClass, type Trace } from "./tensor.ts";
 
 /** The input itself, under another identity: what a transform gives to the function that it transforms. */
@@ -74,6 +74,21 @@ export const pick: Primitive = definePrimitive<unknown>({
   reference: ([x]) => x!,
   samples: [],
 });
+
+/** Defines a primitive with several results: its node holds them together and is never evaluated itself. */
+export function defineTuple<P>(name: string, tuple: TupleRules<P>): Primitive<P> {
+  return definePrimitive<P>({
+    name,
+    infer: () => ({ shape: [], dtype: "f32" }),
+    batch: () => {
+      throw new TypeError(`Cannot batch ${name} by its node: its results are batched together`);
+    },
+    lowering: { kind: "generator", expr: () => ({ kind: "constant", dtype: "f32", value: 0 }) },
+    reference: () => ({ shape: [], data: new Float64Array(1) }),
+    samples: [],
+    tuple,
+  });
+}
 
 /** Applies a tuple primitive; returns its results. */
 export function makeTuple<P>(op: Primitive<P>, inputs: readonly Tensor[], params: P): Tensor[] {

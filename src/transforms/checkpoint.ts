@@ -5,8 +5,8 @@
  */
 import { holdUntil } from "../../ops/barrier.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
-import { type Aval, definePrimitive, type Primitive } from "../primitive.ts";
-import { makeTuple } from "../structure.ts";
+import type { Aval, Primitive } from "../primitive.ts";
+import { defineTuple, makeTuple } from "../structure.ts";
 import { Tensor } from "../tensor.ts";
 import { treeFlatten } from "../tree.ts";
 import { pushForward } from "./jvp.ts";
@@ -81,24 +81,14 @@ interface CheckpointParams {
   readonly body: NumberedBody;
 }
 
-const checkpointCall: Primitive<CheckpointParams> = definePrimitive<CheckpointParams>({
-  name: "checkpoint",
-  infer: () => ({ shape: [], dtype: "f32" }),
-  batch: () => {
-    throw new TypeError("Cannot batch a tuple by itself");
-  },
-  lowering: { kind: "generator", expr: () => ({ kind: "constant", dtype: "f32", value: 0 }) },
-  reference: () => ({ shape: [], data: new Float64Array(1) }),
-  samples: [],
-  tuple: {
-    outputs: ({ body }): readonly Aval[] => body.outputs,
-    vjp: (cotangents, { inputs, params }) => recomputedPullback(params.body, inputs, cotangents),
-    jvp: (tangents, { inputs, params }) => pushForwardBody(params.body, inputs, tangents),
-    batch: (inputs, batched, { body }, size) =>
-      checkpointed((given) => batchBody(body, given, batched, size), inputs, "checkpoint"),
-    expand: (graph, inputs, { body }) =>
-      graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
-  },
+const checkpointCall: Primitive<CheckpointParams> = defineTuple<CheckpointParams>("checkpoint", {
+  outputs: ({ body }): readonly Aval[] => body.outputs,
+  vjp: (cotangents, { inputs, params }) => recomputedPullback(params.body, inputs, cotangents),
+  jvp: (tangents, { inputs, params }) => pushForwardBody(params.body, inputs, tangents),
+  batch: (inputs, batched, { body }, size) =>
+    checkpointed((given) => batchBody(body, given, batched, size), inputs, "checkpoint"),
+  expand: (graph, inputs, { body }) =>
+    graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
 });
 
 function checkpointed(f: (inputs: Tensor[]) => Tensor[], inputs: readonly Tensor[], name: string): Tensor[] {

@@ -4,8 +4,8 @@
  * @module
  */
 import { TraceError } from "../errors.ts";
-import { type Aval, definePrimitive, type Primitive } from "../primitive.ts";
-import { makeTuple, stopGradientOp } from "../structure.ts";
+import type { Aval, Primitive } from "../primitive.ts";
+import { defineTuple, makeTuple, stopGradientOp } from "../structure.ts";
 import { makeNode, Tensor } from "../tensor.ts";
 import { treeMap } from "../tree.ts";
 import { batchBody } from "./checkpoint.ts";
@@ -42,47 +42,37 @@ interface CustomParams {
   readonly captures: number;
 }
 
-const customCall: Primitive<CustomParams> = definePrimitive<CustomParams>({
-  name: "customVjp",
-  infer: () => ({ shape: [], dtype: "f32" }),
-  batch: () => {
-    throw new TypeError("Cannot batch a tuple by itself");
+const customCall: Primitive<CustomParams> = defineTuple<CustomParams>("customVjp", {
+  outputs: ({ body }): readonly Aval[] => body.outputs,
+  vjp: (cotangents, { inputs, params: { body, backward, args, captures } }) => {
+    const full = cotangents.map((cotangent, k) => cotangent ?? zerosLike(body.outputs[k]!));
+    return instantiate(backward, [...inputs.slice(0, args), ...full, ...inputs.slice(args + captures)]);
   },
-  lowering: { kind: "generator", expr: () => ({ kind: "constant", dtype: "f32", value: 0 }) },
-  reference: () => ({ shape: [], data: new Float64Array(1) }),
-  samples: [],
-  tuple: {
-    outputs: ({ body }): readonly Aval[] => body.outputs,
-    vjp: (cotangents, { inputs, params: { body, backward, args, captures } }) => {
-      const full = cotangents.map((cotangent, k) => cotangent ?? zerosLike(body.outputs[k]!));
-      return instantiate(backward, [...inputs.slice(0, args), ...full, ...inputs.slice(args + captures)]);
-    },
-    jvp: (_tangents, { params }) => {
-      throw new TraceError(
-        `Cannot push a tangent through ${params.name}: customVjp gives only its reverse derivative`,
-      );
-    },
-    batch: (inputs, batched, { name, body, backward, args, captures }, size) => {
-      const all = inputs.map((input, k) => batched[k] ? input : broadcastTo(input, [size, ...input.shape]));
-      const every = (list: readonly Tensor[]): boolean[] => list.map(() => true);
-      const f = (given: Tensor[]): Tensor[] =>
-        batchBody(body, given.slice(0, args + captures), every(given), size);
-      const back = (given: Tensor[]): Tensor[] => {
-        const own = [
-          ...given.slice(0, args),
-          ...given.slice(all.length),
-          ...given.slice(args + captures, all.length),
-        ];
-        return [
-          ...batchBody(backward, own, every(own), size),
-          ...given.slice(args, all.length).map((input) => zerosLike(input)),
-        ];
-      };
-      return makeCustom(f, back, all, name);
-    },
-    expand: (graph, inputs, { body }) =>
-      graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
+  jvp: (_tangents, { params }) => {
+    throw new TraceError(
+      `Cannot push a tangent through ${params.name}: customVjp gives only its reverse derivative`,
+    );
   },
+  batch: (inputs, batched, { name, body, backward, args, captures }, size) => {
+    const all = inputs.map((input, k) => batched[k] ? input : broadcastTo(input, [size, ...input.shape]));
+    const every = (list: readonly Tensor[]): boolean[] => list.map(() => true);
+    const f = (given: Tensor[]): Tensor[] =>
+      batchBody(body, given.slice(0, args + captures), every(given), size);
+    const back = (given: Tensor[]): Tensor[] => {
+      const own = [
+        ...given.slice(0, args),
+        ...given.slice(all.length),
+        ...given.slice(args + captures, all.length),
+      ];
+      return [
+        ...batchBody(backward, own, every(own), size),
+        ...given.slice(args, all.length).map((input) => zerosLike(input)),
+      ];
+    };
+    return makeCustom(f, back, all, name);
+  },
+  expand: (graph, inputs, { body }) =>
+    graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
 });
 
 /** A call with a derivative of its own; `backward` gets the inputs and then the cotangents of the results. */

@@ -11,8 +11,8 @@ import { flip, slice } from "../../ops/movement_basic.ts";
 import { stack } from "../../ops/movement_assembly.ts";
 import { moveAxis, squeeze } from "../../ops/movement_composed.ts";
 import { formatShape, ShapeError, TraceError } from "../errors.ts";
-import { type Aval, definePrimitive, type GraphWriter, type Primitive } from "../primitive.ts";
-import { makeTuple } from "../structure.ts";
+import type { Aval, GraphWriter, Primitive } from "../primitive.ts";
+import { defineTuple, makeTuple } from "../structure.ts";
 import { describe, makePlaceholder, type Tensor } from "../tensor.ts";
 import { batchBody, pushForwardBody, recomputedPullback } from "./checkpoint.ts";
 import { closeOver, flattenTensors, instantiate, nameOf, type NumberedBody } from "./tracing.ts";
@@ -28,37 +28,27 @@ interface ScanParams {
 /** The body of a loop on flat lists. */
 type FlatBody = (carry: Tensor[], x: Tensor[]) => [carry: readonly Tensor[], y: readonly Tensor[]];
 
-const scanCall: Primitive<ScanParams> = definePrimitive<ScanParams>({
-  name: "scan",
-  infer: () => ({ shape: [], dtype: "f32" }),
-  batch: () => {
-    throw new TypeError("Cannot batch a tuple by itself");
+const scanCall: Primitive<ScanParams> = defineTuple<ScanParams>("scan", {
+  outputs: ({ body, carries, length }): readonly Aval[] =>
+    body.outputs.map((output, k) => ({
+      shape: k < carries ? output.shape : [length, ...output.shape],
+      dtype: output.dtype,
+    })),
+  vjp: (cotangents, { inputs, params }) => scanBackward(cotangents, inputs, params),
+  jvp: (tangents, { inputs, params }) => scanForward(tangents, inputs, params),
+  batch: (inputs, batched, { body, carries, slices, length }, size) => {
+    const all = inputs.map((input, k) =>
+      k >= carries + slices || batched[k] ? input : broadcastTo(input, [size, ...input.shape])
+    );
+    const flags = batched.map((flag, k) => flag || k < carries + slices);
+    const captured = all.slice(carries + slices);
+    const f: FlatBody = (carry, x) =>
+      splitAt(batchBody(body, [...carry, ...x, ...captured], flags, size), carries);
+    const xs = all.slice(carries, carries + slices).map((x) => moveAxis(x, 0, 1));
+    const [last, ys] = scanFlat(f, all.slice(0, carries), xs, length, "scan");
+    return [...last, ...ys.map((y) => moveAxis(y, 1, 0))];
   },
-  lowering: { kind: "generator", expr: () => ({ kind: "constant", dtype: "f32", value: 0 }) },
-  reference: () => ({ shape: [], data: new Float64Array(1) }),
-  samples: [],
-  tuple: {
-    outputs: ({ body, carries, length }): readonly Aval[] =>
-      body.outputs.map((output, k) => ({
-        shape: k < carries ? output.shape : [length, ...output.shape],
-        dtype: output.dtype,
-      })),
-    vjp: (cotangents, { inputs, params }) => scanBackward(cotangents, inputs, params),
-    jvp: (tangents, { inputs, params }) => scanForward(tangents, inputs, params),
-    batch: (inputs, batched, { body, carries, slices, length }, size) => {
-      const all = inputs.map((input, k) =>
-        k >= carries + slices || batched[k] ? input : broadcastTo(input, [size, ...input.shape])
-      );
-      const flags = batched.map((flag, k) => flag || k < carries + slices);
-      const captured = all.slice(carries + slices);
-      const f: FlatBody = (carry, x) =>
-        splitAt(batchBody(body, [...carry, ...x, ...captured], flags, size), carries);
-      const xs = all.slice(carries, carries + slices).map((x) => moveAxis(x, 0, 1));
-      const [last, ys] = scanFlat(f, all.slice(0, carries), xs, length, "scan");
-      return [...last, ...ys.map((y) => moveAxis(y, 1, 0))];
-    },
-    expand: unroll,
-  },
+  expand: unroll,
 });
 
 function splitAt(list: readonly Tensor[], k: number): [Tensor[], Tensor[]] {
