@@ -155,7 +155,9 @@ export function newTrainState(key: Tensor, config: StepConfig): TrainState {
 
 /** What {@linkcode StepConfig} says about a forward pass. */
 export function segmentOptions(config: StepConfig): SegmentOptions {
-  const { variant, rates, heads, grouping, evalKeys, useMemory, recompute } = config;
+  const { variant, rates, heads, grouping, useMemory, recompute } = config;
+  // A memory that is not read yet has no keys for the pseudo labels either.
+  const evalKeys = useMemory === false ? "self" : config.evalKeys;
   const given = { rates, heads, grouping, evalKeys, useMemory, recompute };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
   return { variant, ...Object.fromEntries(known) };

@@ -75,6 +75,8 @@ export interface Phase {
   readonly to: number;
   /** Whether its batches have unlabeled images. */
   readonly unlabeled: boolean;
+  /** Whether labeled features are reborn from the memory. */
+  readonly readsMemory: boolean;
   /** The compiled step. */
   readonly step: ReturnType<typeof compileStep>;
 }
@@ -93,9 +95,9 @@ export function phasesOf(
   const semi = config.method === "allspark" ? allsparkStep : pseudoLabelStep;
   const writing = config.method === "allspark" ? "AllSpark, memory written" : "pseudo labels";
   const phases: Omit<Phase, "step">[] = [
-    { name: "labels alone", from: 0, to: burnIn, unlabeled: false },
-    { name: writing, from: burnIn, to: reading, unlabeled: true },
-    { name: "AllSpark, memory read", from: reading, to: steps, unlabeled: true },
+    { name: "labels alone", from: 0, to: burnIn, unlabeled: false, readsMemory: false },
+    { name: writing, from: burnIn, to: reading, unlabeled: true, readsMemory: false },
+    { name: "AllSpark, memory read", from: reading, to: steps, unlabeled: true, readsMemory: true },
   ];
   const programs = [
     () => supervisedStep(step),

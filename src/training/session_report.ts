@@ -36,7 +36,7 @@ export interface Run {
   /** Its phases. */
   readonly phases: readonly Phase[];
   /** Its model in evaluation. */
-  readonly segment: Segmenter<Model>;
+  readonly segmentAfter: (steps: number) => Segmenter<Model>;
 }
 
 /** How a run stands. */
@@ -62,10 +62,11 @@ export async function evaluateRun(run: Run, state: TrainState, before: Standing)
   const shown: Segmented[] = [];
   const every = Math.max(1, dataset.val.length / shownImages);
   const { params, bnState, memState } = state;
+  const segment = run.segmentAfter(before.done);
   progress.stage("evaluating");
   const scores = await evaluateImages(
     run.loader.images(dataset.val),
-    (image) => run.segment({ params, bnState, memState }, image),
+    (image) => segment({ params, bnState, memState }, image),
     {
       classes: dataset.classes.length,
       onImage: (segmented, done) => {

@@ -110,8 +110,8 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
     `${folder}/${runFiles.metrics}`,
     checkpoint === undefined ? {} : { keepUntil: from },
   );
-  const segment = segmenter(forwardOf(stepConfig), { mode: config.evalMode, crop: config.crop });
-  const run: Run = { config, dataset, loader, folder, log, progress, phases, segment };
+  const segmentAfter = segmentersOf(config, stepConfig, phases);
+  const run: Run = { config, dataset, loader, folder, log, progress, phases, segmentAfter };
 
   const { line, stepSeconds } = await tryRun(run, state, { from, total, evalEvery });
   progress.note(line);
@@ -200,7 +200,7 @@ async function tryRun(
     seconds += cost.seconds * (to - Math.max(from, begin));
   }
   progress.stage(`tracing program ${programs} of ${programs} (evaluation)`);
-  const perImage = await tryEvaluation(run, state, compiling(programs, "evaluation"));
+  const perImage = await tryEvaluation(run, state, total, compiling(programs, "evaluation"));
   const evaluations = Math.ceil(total / evalEvery) - Math.floor(from / evalEvery);
   const whole = seconds + perImage * evaluations * dataset.val.length;
   const { liveBytes, pooledBytes } = memory.stats();
@@ -213,12 +213,27 @@ async function tryRun(
   };
 }
 
+/** The evaluation after so many steps: a memory that training has not read yet has no keys for it either. */
+function segmentersOf(
+  config: TrainConfig,
+  stepConfig: ReturnType<typeof stepConfigOf>,
+  phases: Run["phases"],
+): Run["segmentAfter"] {
+  const options = { mode: config.evalMode, crop: config.crop };
+  const own = segmenter(forwardOf({ ...stepConfig, evalKeys: "self" }), options);
+  if (stepConfig.evalKeys !== "memory") return () => own;
+  const remembering = segmenter(forwardOf(stepConfig), options);
+  return (steps) => phases.some(({ from, readsMemory }) => readsMemory && steps > from) ? remembering : own;
+}
+
 /** Seconds that one validation image takes. */
 async function tryEvaluation(
-  { dataset, loader, segment }: Run,
+  { dataset, loader, segmentAfter }: Run,
   { params, bnState, memState }: TrainState,
+  steps: number,
   onProgress: (done: number, total: number) => void,
 ): Promise<number> {
+  const segment = segmentAfter(steps);
   let seconds = 0;
   for await (const image of loader.images(dataset.val.slice(0, 1))) {
     onCompile(onProgress);
