@@ -89,46 +89,50 @@ function sortAxes(kernel: Contraction): AxisLists {
   return { ...lists, rows: stores(lists.rows), columns: stores(lists.columns), inner: inner(lists.inner) };
 }
 
+/** Whether an address steps through all axes of a side as through one. */
+function isFlat({ coefficients: c }: Affine, own: readonly number[], first: number): boolean {
+  const step = c[first + own.length - 1] ?? 0;
+  return contiguousStrides(own).every((stride, k) => (c[first + k] ?? 0) === step * stride);
+}
+
 /**
- * An operand over its own axes as one: where addresses step through them as through one axis, four
- * neighbours may be taken even across the ends of the last. Undefined where they do not.
+ * How four neighbours of a side are found: `axis` along its last axis, or `flat` across the ends of that,
+ * which suits only addresses that step through all its axes as through one.
  */
-function flattened(expr: Expr, own: readonly number[], first: number): Expr | undefined {
-  const strides = contiguousStrides(own);
+export function grouping(own: readonly number[]): "axis" | "flat" | undefined {
+  return points(own) < 4 ? undefined : own.at(-1)! % 4 === 0 ? "axis" : "flat";
+}
+
+/** The axes of a side, and where they start in the coefficients. */
+function ownAxes(kernel: Contraction, side: Side): [own: readonly number[], first: number] {
+  const layout = layoutOf(kernel);
+  return side === "left" ? [kernel.rows, layout.rows] : [kernel.columns, layout.columns];
+}
+
+/** The expression for four neighbours as `grouping` finds them; undefined if it does not suit it. */
+function byFour(expr: Expr, own: readonly number[], first: number): Expr | undefined {
+  const how = grouping(own);
+  if (how !== "flat") return how && expr;
   const last = first + own.length - 1;
-  const isFlat = own.length > 0 &&
-    formsOf(expr).every(({ coefficients: c }) =>
-      own.every((_, k) => (c[first + k] ?? 0) === (c[last] ?? 0) * strides[k]!)
-    );
-  if (!isFlat) return undefined;
+  if (!formsOf(expr).every((form) => isFlat(form, own, first))) return undefined;
   return mapAffine(expr, ({ offset, coefficients }) => ({
     offset,
     coefficients: coefficients.map((c, k) => k >= first && k < last ? 0 : c),
   }));
 }
 
-/** Whether four neighbours of a side lie side by side: `axis` along its last axis, `flat` across all its axes. */
-export function grouping(kernel: Contraction, side: Side): "axis" | "flat" | undefined {
-  const layout = layoutOf(kernel);
-  const [own, first] = side === "left" ? [kernel.rows, layout.rows] : [kernel.columns, layout.columns];
-  if (points(own) < 4) return undefined;
-  if (own.at(-1)! % 4 === 0) return "axis";
-  return flattened(kernel[side], own, first) === undefined ? undefined : "flat";
-}
-
 /** The cheapest way to read an operand, with its cost per element in nanoseconds. */
 export function readingOf(kernel: Contraction, side: Side): { reading: Reading; cost: number } {
   const layout = layoutOf(kernel);
   const expr = kernel[side];
-  const [list, first] = side === "left" ? [kernel.rows, layout.rows] : [kernel.columns, layout.columns];
+  const [own, first] = ownAxes(kernel, side);
   let best: { reading: Reading; cost: number } = { reading: "single", cost: loadCost(expr, undefined) };
   const consider = (reading: Reading, cost: number): void => {
     if (cost < best.cost) best = { reading, cost };
   };
   // Past the last row or column a load of four reads what no result uses, so their number may be odd.
-  const groups = grouping(kernel, side);
-  const byFour = groups === "flat" ? flattened(expr, list, first)! : expr;
-  if (groups !== undefined) consider("own", loadCost(byFour, first + list.length - 1) / 4);
+  const grouped = byFour(expr, own, first);
+  if (grouped !== undefined) consider("own", loadCost(grouped, first + own.length - 1) / 4);
   if (kernel.inner.length > 0 && kernel.inner.at(-1)! % 4 === 0) {
     consider("inner", loadCost(expr, layout.end - 1) / 4 + 0.01);
   }
@@ -153,8 +157,7 @@ export function packOperand(kernel: Contraction, side: Side, across: number): Pa
   // 12 ns to write an element; reading it in scattered order costs what it costs.
   if ((single + 12) + across * packed >= across * cost) return undefined;
   const layout = layoutOf(kernel);
-  const own = side === "left" ? kernel.rows : kernel.columns;
-  const first = side === "left" ? layout.rows : layout.columns;
+  const [own, first] = ownAxes(kernel, side);
   const uses = (axis: number): boolean =>
     formsOf(kernel[side]).some((form) => (form.coefficients[axis] ?? 0) !== 0);
   const range = (list: readonly number[], start: number): number[] => list.map((_, k) => start + k);
@@ -253,9 +256,17 @@ export function deferStores(kernel: Contraction): Deferred {
   };
 }
 
-/** Whether the stores write four aligned columns at once (of a last column axis that is a multiple of 4). */
+/** Whether the stores write four aligned columns at once. */
 export function storesWhole(kernel: Contraction, output: number): boolean {
-  if (kernel.columns.length === 0 || kernel.columns.at(-1)! % 4 !== 0) return false;
-  const axis = layoutOf(kernel).inner - 1;
-  return kernel.stores.every((store) => store.output !== output || isContiguous(store.at, axis));
+  const [columns, first] = ownAxes(kernel, "right");
+  if (points(columns) === 0 || points(columns) % 4 !== 0) return false;
+  const vector = first + columns.length - 1;
+  return kernel.stores.every(({ output: own, at, value }) => {
+    if (own !== output) return true;
+    if (byFour(value, columns, first) === undefined) return false;
+    const { offset, coefficients } = at;
+    if (grouping(columns) === "axis") return isContiguous(at, vector);
+    const others = coefficients.map((c, k) => k >= first && k < vector ? 0 : c);
+    return isFlat(at, columns, first) && isContiguous({ offset, coefficients: others }, vector);
+  });
 }

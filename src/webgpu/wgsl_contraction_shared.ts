@@ -108,7 +108,7 @@ function fill(
         ? [...batch, ...own, ...nothing(kernel.columns), ...inner]
         : [...batch, ...nothing(kernel.rows), ...own, ...inner],
     ).value(kernel[which]);
-  const value = place!.vector === undefined
+  const value = place!.vector === undefined || reading !== "own"
     ? `vec4<f32>(${place!.single.map((own) => read(own).text).join(", ")})`
     : widened(read(place!.vector), "f32", 4);
   // Past the end both operands are zero: a NaN in memory must not get into the sum.

@@ -21,8 +21,6 @@ export interface Tile {
 /** A place along rows or columns of a tile: four neighbours if they can be taken at once, and each alone. */
 export interface Place {
   readonly vector: readonly AxisValue[] | undefined;
-  /** Whether the vector is along one axis, so that results can be stored four at a time too. */
-  readonly isWhole: boolean;
   readonly single: readonly (readonly AxisValue[])[];
   /** For each: whether it is a row or column at all; undefined: always. */
   readonly exists: readonly (string | undefined)[];
@@ -52,7 +50,7 @@ export interface TileSide {
 export function placesAlong(block: Block, tile: string, kernel: Contraction, options: TileSide): Place[] {
   const { side, length, isPadded = false } = options;
   const axes = side === "left" ? kernel.rows : kernel.columns;
-  const groups = length % 4 === 0 ? grouping(kernel, side) : undefined;
+  const groups = length % 4 === 0 ? grouping(axes) : undefined;
   const [sizes, steps] = groups === "axis" ? [grouped(axes), length / 4] : [axes, length];
   const count = points(sizes);
   const isExact = !isPadded && count % steps === 0;
@@ -76,7 +74,6 @@ export function placesAlong(block: Block, tile: string, kernel: Contraction, opt
     const own = all.slice(k * perPlace, (k + 1) * perPlace);
     return {
       vector: groups === "flat" ? flatAxes(block, own[0]!.number, axes) : undefined,
-      isWhole: false,
       single: own.map((one) => one.axes),
       exists: own.map((one) => one.exists),
     };
@@ -96,7 +93,6 @@ function placeOfFour(block: Block, group: Decoded): Place {
   const start = variable(block.let(`${group.axes.at(-1)!.text} * 4`), block.depth, 4);
   return {
     vector: [...outer, { ...start, isVector: true }],
-    isWhole: true,
     single: [0, 1, 2, 3].map((c) => [...outer, shifted(start, c)]),
     exists: [0, 1, 2, 3].map(() => group.exists),
   };
@@ -119,9 +115,7 @@ export function writeStores(
   sums: readonly (readonly string[])[],
 ): void {
   const perRow = tile.rows % 4 === 0 ? 4 : 1;
-  const wide = kernel.outputs.map((_, output) =>
-    tile.group === 4 && columns[0]!.isWhole && storesWhole(kernel, output)
-  );
+  const wide = kernel.outputs.map((_, output) => tile.group === 4 && storesWhole(kernel, output));
   const inner = kernel.inner.map((): AxisValue => ({ offset: 0, multiple: 4, depth: 0 }));
   sums.forEach((row, i) => {
     const place = rows[Math.floor(i / perRow)]!;
