@@ -15,7 +15,7 @@ import { type CompiledSchedule, type LaunchPiece, Recorder, WebgpuExecutable } f
 import { bufferUsage } from "./flags.ts";
 import { generate } from "./generate.ts";
 import { Counted, MemoryPool, WebgpuBuffer } from "./memory.ts";
-import { numbered, Pipelines, uniformBytes } from "./pipelines.ts";
+import { numbered, Pipelines } from "./pipelines.ts";
 import { Readback } from "./readback.ts";
 import { windows } from "./windows.ts";
 
@@ -162,8 +162,8 @@ export class WebgpuDevice implements Backend {
     if (buffer === undefined) {
       buffer = this.gpu.createBuffer({
         label: "constants",
-        size: uniformBytes(words),
-        usage: bufferUsage.uniform | bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget,
+        size: Math.ceil(words.length / 4) * 16,
+        usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget,
       });
       this.gpu.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
       this.#constants.set(key, buffer);

@@ -16,13 +16,6 @@ export interface Pipeline {
   readonly code: string;
 }
 
-const bindingTypes = { read: "read-only-storage", read_write: "storage", uniform: "uniform" } as const;
-
-/** Bytes of a buffer of words: a whole number of vectors of four. */
-export function uniformBytes(words: readonly number[]): number {
-  return Math.max(16, Math.ceil(words.length / 4) * 16);
-}
-
 /** Source with line numbers, as in messages of the shader compiler. */
 export function numbered(code: string): string {
   return code.split("\n").map((line, k) => `${String(k + 1).padStart(4)} ${line}`).join("\n");
@@ -54,7 +47,7 @@ export class Pipelines {
     const known = this.#pipelines.get(code);
     if (known !== undefined) return known;
     const most = this.device.limits.maxStorageBuffersPerShaderStage;
-    if (bindings.filter(({ access }) => access !== "uniform").length > most) {
+    if (bindings.length > most) {
       throw new DeviceError(
         `Cannot compile kernel ${label}: it uses ${bindings.length} buffers, and this adapter allows ${most}`,
         label,
@@ -86,26 +79,16 @@ export class Pipelines {
     return pipeline;
   }
 
-  /**
-   * Uniforms are bound with their size: wgpu 29 checks sizes that it learns from a shader against the shader
-   * before, if that has the same layout.
-   */
   #layoutOf(bindings: readonly Binding[]) {
-    const key = bindings.map(({ access, words }) =>
-      access + (access === "uniform" ? uniformBytes(words!) : "")
-    )
-      .join();
+    const key = bindings.map(({ access }) => access).join();
     let made = this.#layouts.get(key);
     if (made === undefined) {
       const layout = this.device.createBindGroupLayout({
         label: key,
-        entries: bindings.map(({ access, words }, binding) => ({
+        entries: bindings.map(({ access }, binding) => ({
           binding,
           visibility: computeStage,
-          buffer: {
-            type: bindingTypes[access],
-            minBindingSize: access === "uniform" ? uniformBytes(words!) : 0,
-          },
+          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
         })),
       });
       const pipelineLayout = this.device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] });

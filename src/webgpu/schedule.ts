@@ -9,7 +9,7 @@ import { DeviceError } from "../errors.ts";
 export type Family = "gpu" | "software";
 
 /** How a shader uses a buffer. */
-export type Access = "read" | "read_write" | "uniform";
+export type Access = "read" | "read_write";
 
 /** A buffer that a dispatch binds. `first` and `length` (in elements) narrow it to a window. */
 export interface Binding {

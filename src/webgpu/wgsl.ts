@@ -222,12 +222,15 @@ export class Shader {
     const bindings = [...this.#bindings];
     const prologue: string[] = [];
     if (this.#words.length > 0) {
-      const place = bindings.push({ kind: "constants", index: 0, access: "uniform", words: this.#words }) - 1;
-      const length = Math.ceil(this.#words.length / 4);
+      // Not a uniform: Mesa compiles a shader again for every value of a uniform that ends a loop.
+      const place = bindings.push({ kind: "constants", index: 0, access: "read", words: this.#words }) - 1;
       this.#declarations.push(
-        `@group(0) @binding(${place}) var<uniform> parameters: array<vec4<i32>, ${length}>;`,
+        `@group(0) @binding(${place}) var<storage, read> parameters: array<vec4<i32>>;`,
       );
-      this.#words.forEach((_, k) => prologue.push(`let p${k} = parameters[${k >> 2}].${"xyzw"[k & 3]};`));
+      this.#words.forEach((_, k) => {
+        if (k % 4 === 0) prologue.push(`let q${k / 4} = parameters[${k / 4}];`);
+        prologue.push(`let p${k} = q${k >> 2}.${"xyzw"[k & 3]};`);
+      });
     }
     const code = [
       ...this.#declarations,
