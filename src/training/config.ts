@@ -145,17 +145,22 @@ export interface TrainConfig {
 
 /** Defaults that hold instead of the table's when the built-in scenes are trained on: minutes on two cores. */
 export const sceneDefaults: Partial<TrainConfig> = {
-  imageSize: "128x96",
-  crop: 97,
+  imageSize: "96x72",
+  labeledScenes: 64,
+  unlabeledScenes: 256,
+  difficulty: 0.05,
+  crop: 65,
   batch: 4,
   epochs: null,
-  steps: 600,
-  lr: 0.02,
+  steps: 1500,
+  optimizer: "adamw",
+  lr: 0.002,
   lrMultiplier: 1,
+  weightDecay: 0.01,
   warmupEpochs: null,
-  warmupSteps: 300,
-  burnInSteps: 200,
-  evalEvery: 100,
+  warmupSteps: 1250,
+  burnInSteps: 1150,
+  evalEvery: 300,
   evalKeys: "memory",
 };
 
