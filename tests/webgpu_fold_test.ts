@@ -3,7 +3,7 @@ import { contiguousStrides } from "../src/compiler/affine.ts";
 import type { Affine, BinaryOp, Combine, Expr, Fold, Store, UnaryOp } from "../src/compiler/kernel.ts";
 import { points } from "../src/compiler/kernel.ts";
 import type { DType, TensorData } from "../src/dtype.ts";
-import { check, integers, noise, runBoth, webgpuTest } from "./support/webgpu.ts";
+import { check, integers, noise, programOf, runBoth, runProgram, webgpuTest } from "./support/webgpu.ts";
 
 const form = (coefficients: readonly number[], offset = 0): Affine => ({ offset, coefficients });
 const load = (input: number, at: Affine, dtype: DType = "f32"): Expr => ({
@@ -438,13 +438,19 @@ webgpuTest("nothing to do", async (device) => {
 });
 
 webgpuTest("more than 65,535 workgroups", async (device) => {
-  // Not a multiple of anything: one element per invocation.
-  const length = 65535 * 64 + 77;
-  const value: Expr = { kind: "index", dtype: "i32", form: form([1], 3) };
-  const kernel = map("large", [length], [], "i32", value);
-  const { actual } = await runBoth(device, kernel, [], [length]);
-  const wrong = actual[0]!.findIndex((x, k) => x !== k + 3);
-  assertEquals(wrong, -1);
+  // One element per invocation, since the last axis is odd; and axes that stay apart.
+  const axes = [3, 1193, 1199];
+  const value: Expr = { kind: "index", dtype: "i32", form: form([7, 1000, 1], 3) };
+  const program = programOf(map("large", axes, [], "i32", value), [], [points(axes)]);
+  const [actual] = await runProgram(device, program, []);
+  let k = 0;
+  for (let a = 0; a < 3; a++) {
+    for (let b = 0; b < 1193; b++) {
+      for (let c = 0; c < 1199; c++) {
+        if (actual![k++] !== 3 + 7 * a + 1000 * b + c) throw new Error(`wrong at ${[a, b, c]}`);
+      }
+    }
+  }
 });
 
 webgpuTest("the same bits every time", async (device) => {

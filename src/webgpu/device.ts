@@ -22,9 +22,10 @@ import { windows } from "./windows.ts";
 /** Most timestamps in one query set. */
 const mostTimestamps = 4096;
 
-/** Bytes that the kernels of this device may use together: software adapters take them from the machine. */
+/** Bytes that this device may use. Software adapters promise more than the machine has, and are killed for it. */
 function totalMemory(isSoftware: boolean): number {
-  return isSoftware ? Math.floor(0.75 * Deno.systemMemoryInfo().total) : Infinity;
+  const { state } = Deno.permissions.querySync({ name: "sys", kind: "systemMemoryInfo" });
+  return isSoftware && state === "granted" ? Math.floor(0.75 * Deno.systemMemoryInfo().total) : Infinity;
 }
 
 /** A backend that computes with WebGPU. */
@@ -115,9 +116,11 @@ export class WebgpuDevice implements Backend {
 
   /** The generated code of a kernel: all its shaders, one after the other. */
   describe(kernel: Kernel): string {
-    return generate(kernel, this.#open.family).dispatches
-      .map(({ label, code, workgroups }) => `// ${label}: ${workgroups.join(" x ")} workgroups\n${code}`)
-      .join("\n");
+    return generate(kernel, this.#open.family).dispatches.map(({ label, code, workgroups, bindings }) => {
+      const words = bindings.flatMap((binding) => binding.words ?? []);
+      const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
+      return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
+    }).join("\n");
   }
 
   async profile(

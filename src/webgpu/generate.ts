@@ -4,9 +4,9 @@
  * @module
  */
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
-import { deferStores, orient, packOperand, storeLoads } from "./contraction_plan.ts";
-import type { Dispatch, Family, Schedule } from "./schedule.ts";
-import { mostTurns } from "./schedule.ts";
+import { deferStores, packOperand, storeLoads } from "./contraction_parts.ts";
+import { orient } from "./contraction_plan.ts";
+import { type Dispatch, type Family, mostTurns, type Schedule } from "./schedule.ts";
 import { simplifyFold } from "./simplify.ts";
 import { contractByRegisters, tileOf } from "./wgsl_contraction.ts";
 import { contractByTiles, sharedSide } from "./wgsl_contraction_shared.ts";
@@ -78,13 +78,11 @@ function contraction(given: Contraction, family: Family): Schedule {
     scratch.push(packed.length);
     kernel = packed.kernel;
   }
-  const parts = storeLoads(kernel) * tile.rows * tile.groups > mostStoreLoads
-    ? deferStores(kernel)
-    : undefined;
-  if (parts === undefined) {
+  if (storeLoads(kernel) * tile.rows * tile.groups <= mostStoreLoads) {
     dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
     return { dispatches, scratch };
   }
+  const parts = deferStores(kernel);
   // Scratch buffers are numbered in the order in which they become inputs.
   const toScratch = scratch.push(parts.length) - 1;
   dispatches.push(

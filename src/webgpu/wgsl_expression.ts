@@ -78,36 +78,21 @@ export class Emitter {
     return value;
   }
 
-  /** Writes a store of `expr` to an output. `vector`: the output's array has four elements at each place. */
-  store(
-    output: number,
-    at: Affine,
-    value: Value,
-    dtype: DType,
-    vector: boolean,
-    where?: readonly string[],
-  ): void {
-    const array = this.block.shader.output(output, vector ? 4 : 1);
+  /** Writes a store of a value to an output. `vector`: the output's array has four elements at each place. */
+  store(output: number, at: Affine, value: Value, dtype: DType, vector: boolean): void {
+    const { lines, shader } = this.block;
+    const array = shader.output(output, vector ? 4 : 1);
     const memory = (text: string, width: Width): string =>
       dtype === "bool" ? `select(${splat("0u", "u32", width)}, ${splat("1u", "u32", width)}, ${text})` : text;
     const address = this.address(at);
     if (vector) {
-      this.block.lines.push(
-        `${array}[${this.#quarter(address)}] = ${memory(widened(value, dtype, 4), 4)};`,
-      );
+      lines.push(`${array}[${this.#quarter(address)}] = ${memory(widened(value, dtype, 4), 4)};`);
       return;
     }
     const count = address.step !== 0 || value.width === 4 ? 4 : 1;
     for (let k = 0; k < count; k++) {
-      const line = `${array}[${this.#place(address, k)}] = ${memory(component(value, k), 1)};`;
-      this.block.lines.push(where === undefined ? line : `if (${where[k]}) { ${line} }`);
+      lines.push(`${array}[${this.#place(address, k)}] = ${memory(component(value, k), 1)};`);
     }
-  }
-
-  /** Whether a store at this form writes four aligned neighbours. */
-  isWhole(at: Affine): boolean {
-    const { step, residue } = this.address(at);
-    return step === 1 && residue === 0;
   }
 
   /** The value of a form, for the first of the four. */

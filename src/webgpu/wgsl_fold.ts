@@ -52,7 +52,7 @@ export function vectorOutputs(kernel: Fold, plan: FoldPlan): boolean[] {
 
 /** The dispatch of a simplified fold. */
 export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
-  const plan = planFold(kernel, 64);
+  const plan = planFold(kernel, family === "software" ? 64 : 16384);
   const lanes = points(kernel.axes) / (plan.parallel === undefined ? 1 : 4);
   const workgroup = family === "software" && lanes < 2048 ? 8 : 64;
   const isGeneric = family === "software";
