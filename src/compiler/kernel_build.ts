@@ -246,33 +246,8 @@ export class KernelBuild {
       }
       case "movement":
         return this.#emitMovement(scope, node, lowering, position, guards, atRoot);
-      case "gather": {
-        const [table, index] = [node.inputs[0]!, node.inputs[1]!];
-        const axis = lowering.axis(node.params);
-        this.fuser.realise(table);
-        const shape = this.fuser.node(table).shape;
-        const strides = contiguousStrides(shape);
-        const useful = usefulGuards(scope.forms, guards);
-        const dtype = node.dtype;
-        if (useful === undefined) return { kind: "constant", dtype, value: 0 };
-        const at = scope.forms.address(
-          position.map((form, k) => k === axis ? scope.forms.constant(0) : form),
-          strides,
-        );
-        const fill = dtype === "f32" ? NaN : 0;
-        const indexExpr = this.emit(scope, index, position, guards, false);
-        return {
-          kind: "gather",
-          dtype,
-          input: this.#input(table),
-          at,
-          index: indexExpr,
-          stride: strides[axis]!,
-          size: shape[axis]!,
-          guards: useful,
-          fill,
-        };
-      }
+      case "gather":
+        return this.#emitGather(scope, node, lowering, position, guards);
       case "reduction":
         if (mayAbsorb && this.#contraction === undefined && usesEveryAxis(scope.forms, position)) {
           return this.#absorbReduction(scope, place, node, lowering, position);
@@ -293,6 +268,43 @@ export class KernelBuild {
     }
     this.fuser.realise(place);
     return this.emit(scope, place, position, guards, false);
+  }
+
+  #emitGather(
+    scope: Scope,
+    node: GraphNode,
+    lowering: Lowering<unknown> & { kind: "gather" },
+    position: readonly Affine[],
+    guards: readonly Guard[],
+  ): Expr {
+    const [table, places] = [node.inputs[0]!, node.inputs[1]!];
+    const { dtype } = node;
+    const axis = lowering.axis(node.params);
+    this.fuser.realise(table);
+    const useful = usefulGuards(scope.forms, guards);
+    if (useful === undefined) return { kind: "constant", dtype, value: 0 };
+    const { shape } = this.fuser.node(table);
+    const [size, strides] = [shape[axis]!, contiguousStrides(shape)];
+    const stride = strides[axis]!;
+    const row = position.map((form, k) => k === axis ? scope.forms.constant(0) : form);
+    const at = scope.forms.address(row, strides);
+    const fill = dtype === "f32" ? NaN : 0;
+    const index = this.emit(scope, places, position, guards, false);
+    if (index.kind === "constant") {
+      if (index.value < 0 || index.value >= size) return { kind: "constant", dtype, value: fill };
+      return this.#load(scope, table, scope.forms.shift(at, index.value * stride), guards);
+    }
+    return {
+      kind: "gather",
+      dtype,
+      input: this.#input(table),
+      at,
+      index,
+      stride,
+      size,
+      guards: useful,
+      fill,
+    };
   }
 
   #emitMovement(

@@ -350,7 +350,10 @@ export class Emitter {
       depth,
     );
     const valid = this.#name(
-      `${typeName("u32", index.width)}(${index.text}) < ${splat(size, "u32", index.width)}`,
+      // A literal below zero has no value as u32, so the bits are what is compared.
+      `bitcast<${typeName("u32", index.width)}>(${typeName("i32", index.width)}(${index.text})) < ${
+        splat(size, "u32", index.width)
+      }`,
       index.width,
       index.depth,
     );
