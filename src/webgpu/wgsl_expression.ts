@@ -170,7 +170,6 @@ export class Emitter {
         all = all === undefined ? known : this.#both("&", all, known);
         continue;
       }
-      // Below zero is far above as u32.
       const width = form.step === 0 ? 1 : 4;
       const size = this.block.shader.number(
         `guard ${this.block.shader.id(JSON.stringify(guard))}`,
@@ -179,7 +178,7 @@ export class Emitter {
       );
       const limit = splat(size, "u32", width);
       const one = this.#name(
-        `${typeName("u32", width)}(${this.#spread(form)}) < ${limit}`,
+        below(this.#spread(form), limit, width),
         width,
         form.depth,
       );
@@ -350,16 +349,18 @@ export class Emitter {
       depth,
     );
     const valid = this.#name(
-      // A literal below zero has no value as u32, so the bits are what is compared.
-      `bitcast<${typeName("u32", index.width)}>(${typeName("i32", index.width)}(${index.text})) < ${
-        splat(size, "u32", index.width)
-      }`,
+      below(index.text, splat(size, "u32", index.width), index.width),
       index.width,
       index.depth,
     );
     const guards = this.#inside(expr.guards);
     return this.#guarded(expr, value, guards === undefined ? valid : this.#both("&", valid, guards));
   }
+}
+
+/** 0 ≤ text < limit: below zero is far above as u32. A literal below zero has no value there, so its bits are taken. */
+function below(text: string, limit: string, width: Width): string {
+  return `bitcast<${typeName("u32", width)}>(${typeName("i32", width)}(${text})) < ${limit}`;
 }
 
 /** `text + constant` without a needless zero. */
