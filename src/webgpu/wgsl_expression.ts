@@ -131,13 +131,14 @@ export class Emitter {
       text = sum.includes(" ") ? this.block.at(level).let(sum) : sum;
       depth = level;
     });
+    const sum = plus(text, rest);
     return {
-      text: plus(text, rest),
+      text: sum,
       depth,
       step,
       stepText,
       residue: aligned ? ((constant % 4) + 4) % 4 : undefined,
-      constant: text === "" ? constant : undefined,
+      constant: /^-?\d+$/.test(sum) ? Number(sum) : undefined,
     };
   }
 
