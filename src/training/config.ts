@@ -160,7 +160,7 @@ export const sceneDefaults: Partial<TrainConfig> = {
   warmupEpochs: null,
   warmupSteps: 1250,
   burnInSteps: 1150,
-  evalEvery: 300,
+  evalEvery: 500,
   evalKeys: "memory",
 };
 
