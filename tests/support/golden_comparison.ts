@@ -10,8 +10,8 @@ const tolerances = {
   "forward": { measure: "relative", limit: 1e-5 },
   "gradients": { measure: "relative", limit: 5e-5 },
   "zero gradients": { measure: "absolute", limit: 1e-4 },
-  // Outputs times cotangents, summed: up to 88,200 terms that cancel, of which one unit in the last place is 1e-7 each.
-  "sums": { measure: "absolute", limit: 5e-4 },
+  // Up to 88,200 outputs times cotangents, which cancel: PyTorch's own f32 is off by 4e-5 here.
+  "sums": { measure: "absolute", limit: 1.5e-4 },
   "losses": { measure: "absolute", limit: 1e-5 },
   "memory": { measure: "absolute", limit: 5e-5 },
   "integers": { measure: "absolute", limit: 0 },
