@@ -31,6 +31,8 @@ interface Virtual {
   readonly sources: ReadonlySet<number>;
   /** Contractions that are not buffers and would be the body of the kernel that reads this. */
   readonly products: ReadonlySet<number>;
+  /** Whether a reduction would be the body of that kernel. */
+  readonly reduces: boolean;
 }
 
 const none: ReadonlySet<number> = new Set();
@@ -45,7 +47,7 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
   const virtual: Virtual[] = [];
   const below = (place: number): Virtual =>
     nodes[place]!.op === undefined || realised.has(place)
-      ? { cost: 1, size: 1, sources: new Set([place]), products: none }
+      ? { cost: 1, size: 1, sources: new Set([place]), products: none, reduces: false }
       : virtual[place]!;
 
   nodes.forEach((node, place) => {
@@ -80,6 +82,8 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
         : kind === "elementwise" || kind === "movement"
         ? union(parts.map((part) => part.products))
         : none,
+      reduces: kind === "reduction" ||
+        ((kind === "elementwise" || kind === "movement") && parts.some((part) => part.reduces)),
     };
     const { cost } = virtual[place]!;
     const isMovement = kind === "movement" || kind === "generator";
@@ -97,7 +101,41 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     const isBody = kind === "reduction" || kind === "contraction";
     if (isBody && readers[place]!.size > 1) realised.add(place);
   });
-  return { realised, shared: new Set(nodes.flatMap((_, place) => readers[place]!.size > 1 ? [place] : [])) };
+  storeAsRead(graph, realised, (place) => virtual[place]!.reduces && virtual[place]!.products.size === 0);
+  const final = findSinks(graph, realised);
+  return { realised, shared: new Set(nodes.flatMap((_, place) => final[place]!.size > 1 ? [place] : [])) };
+}
+
+/**
+ * The result of a reduction whose only reader is another order or shape of it is stored as that: a depthwise
+ * convolution whose channels are read side by side is written with its channels side by side.
+ */
+function storeAsRead(graph: Graph, realised: Set<number>, isReduction: (place: number) => boolean): void {
+  const readers: number[][] = graph.nodes.map(() => []);
+  graph.nodes.forEach(({ inputs }, place) => new Set(inputs).forEach((input) => readers[input]!.push(place)));
+  for (const place of [...realised]) {
+    if (!isReduction(place) || graph.outputs.includes(place)) continue;
+    let last = place;
+    for (let next = readers[place]!; next.length === 1 && !graph.outputs.includes(last); next = readers[last]!) {
+      if (!isRearrangement(graph, next[0]!)) break;
+      last = next[0]!;
+    }
+    realised.delete(place);
+    realised.add(last);
+  }
+}
+
+/** Whether a node has the elements of its input in another order or shape, and every axis is a part or a product of theirs. */
+function isRearrangement({ nodes }: Graph, place: number): boolean {
+  const { op, inputs, shape } = nodes[place]!;
+  if (op?.name === "transpose") return inputs.length === 1;
+  if (op?.name !== "reshape" || inputs.length !== 1 || sizeOf(nodes[place]!) === 0) return false;
+  const ends = (sizes: readonly number[]): number[] => {
+    let product = 1;
+    return sizes.map((size) => product *= size);
+  };
+  const cuts = [...new Set([...ends(shape), ...ends(nodes[inputs[0]!]!.shape)])].sort((a, b) => a - b);
+  return cuts.every((cut, k) => k === 0 || cut % cuts[k - 1]! === 0);
 }
 
 function union(sets: readonly ReadonlySet<number>[]): ReadonlySet<number> {
@@ -153,8 +191,8 @@ function findSinks(graph: Graph, realised: ReadonlySet<number> = none): Readonly
   for (let place = graph.nodes.length - 1; place >= 0; place--) {
     const node = graph.nodes[place]!;
     const kind = node.op?.lowering.kind;
-    const isWithin = kind === "movement" ||
-      (kind === "elementwise" && sinks[place]!.size === 1 && !realised.has(place));
+    const isWithin = !realised.has(place) &&
+      (kind === "movement" || (kind === "elementwise" && sinks[place]!.size === 1));
     for (const input of node.inputs) {
       if (isWithin) { for (const sink of sinks[place]!) sinks[input]!.add(sink); }
       else sinks[input]!.add(place);
