@@ -55,6 +55,7 @@ class Generator {
         width,
         rowBytes: left.direct?.positionBytes,
         rightInnerBytes: right.direct?.innerBytes ?? 4 * width,
+        sumBytes: 4 * width * plan.strip,
       }),
     });
     const high = withHeight(height);
@@ -232,28 +233,76 @@ class Generator {
     }) as [Local, Local];
 
     const [k, partEnd, count, more, end] = [local(), local(), local(), local(), local()];
-    const [columnPanel, rowPanel, row] = [local(), local(), local()];
+    const [strip, stripEnd, columnPanel, rowPanel, row] = [local(), local(), local(), local(), local()];
     const [leftAt, rightAt, sums] = [local(), local(), local()];
     f.get(part).i32(plan.partDepth).op("i32.mul").tee(k).i32(plan.partDepth).op("i32.add").set(partEnd);
     limitTo(f, partEnd, inner);
-    // Pushes a block's place in the tiles that wait for more: parts in scratch, blocks in the workspace.
-    const tileAddress = (): void => {
+    const firstRow = this.#rowOf(f, rowStart).keep("i32");
+    const lastRow = this.#rowOf(f, rowEnd).keep("i32");
+    const stripBytes = plan.strip * width * 4;
+    // Pushes the place of the sums of a row panel in a strip: a part's in scratch; else in the workspace, with a
+    // place for every row of the block if they wait for more of the sum.
+    const sumsAddress = (): void => {
       if (parts > 1) {
         f.get(part).i32(plan.batches).op("i32.mul").get(batch).op("i32.add");
         f.i32(rowBlocks.panels).op("i32.mul").get(rowPanel).op("i32.add");
-        f.i32(columnBlocks.panels).op("i32.mul").get(columnPanel).op("i32.add");
+        f.i32(columnBlocks.panels).op("i32.mul").get(strip).op("i32.add");
+        f.i32(height * width * 4).op("i32.mul").get(scratch).op("i32.add");
       } else if (plan.depth < plan.partDepth) {
-        f.get(columnPanel).get(columnStart).op("i32.sub").get(rowEnd).get(rowStart).op("i32.sub").op(
-          "i32.mul",
-        );
-        f.get(rowPanel).get(rowStart).op("i32.sub").op("i32.add");
-      } else f.i32(0);
-      f.i32(height * width * 4).op("i32.mul").get(parts > 1 ? scratch : workspace).op("i32.add");
+        f.get(strip).get(columnStart).op("i32.sub").i32(plan.strip).op("i32.div_u");
+        f.get(lastRow).get(firstRow).op("i32.sub").op("i32.mul");
+        f.get(row).get(firstRow).op("i32.sub").op("i32.add");
+        f.i32(stripBytes).op("i32.mul").get(workspace).op("i32.add");
+      } else f.get(workspace);
       f.i32(plan.tiles).op("i32.add");
     };
-    const firstRow = this.#rowOf(f, rowStart).keep("i32");
     const leftStart = this.#directStart(f, args, leftBatch, left);
     const rightStart = this.#directStart(f, args, rightBatch, right);
+    const leftAddress = ({ height }: Height): void => {
+      if (left.direct) {
+        f.get(row).i32(left.direct.positionBytes).op("i32.mul");
+        f.get(k).i32(left.direct.innerBytes).op("i32.mul").op("i32.add").get(leftStart);
+      } else if (left.place === "shared") {
+        f.get(leftBatch).i32(plan.rows).op("i32.mul").get(row).op("i32.add").i32(inner).op("i32.mul");
+        f.get(k).i32(height).op("i32.mul").op("i32.add").i32(2).op("i32.shl").get(scratch);
+      } else {
+        f.get(row).get(firstRow).op("i32.sub").get(count).op("i32.mul").i32(2).op("i32.shl").get(workspace);
+      }
+      f.op("i32.add").i32(left.offset).op("i32.add");
+    };
+    const rightAddress = (): void => {
+      if (right.direct) {
+        f.get(columnPanel).i32(width * right.direct.positionBytes).op("i32.mul");
+        f.get(k).i32(right.direct.innerBytes).op("i32.mul").op("i32.add").get(rightStart);
+      } else if (right.place === "shared") {
+        f.get(rightBatch).i32(columnBlocks.panels).op("i32.mul").get(columnPanel).op("i32.add");
+        f.i32(inner).op("i32.mul").get(k).op("i32.add").i32(width * 4).op("i32.mul").get(scratch);
+      } else {
+        f.get(columnPanel).get(columnStart).op("i32.sub").get(count).op("i32.mul");
+        f.i32(width * 4).op("i32.mul").get(workspace);
+      }
+      f.op("i32.add").i32(right.offset).op("i32.add");
+    };
+    /** The tiles of a row panel in a strip, and what becomes of their sums. */
+    const rowOfTiles = (one: Height): void => {
+      leftAddress(one);
+      f.set(leftAt);
+      sumsAddress();
+      f.set(sums);
+      f.range(columnPanel, strip, stripEnd, 1, () => {
+        rightAddress();
+        f.set(rightAt);
+        f.get(columnPanel).get(strip).op("i32.sub").i32(width * 4).op("i32.mul").get(sums).op("i32.add");
+        f.get(leftAt).get(rightAt).get(count).get(more).call(one.tile);
+      });
+      if (parts === 1) {
+        f.get(end).get(partEnd).op("i32.ge_s").if(() => {
+          f.get(args).get(batch).get(row).get(row).i32(one.height).op("i32.add");
+          f.get(strip).i32(width).op("i32.mul").get(stripEnd).i32(width).op("i32.mul").get(sums).call(finish);
+        });
+      }
+      f.increase(row, one.height);
+    };
 
     // One turn at least, so that an empty sum is written as zeros.
     f.loop((again) => {
@@ -270,47 +319,13 @@ class Generator {
         limitTo(f, last, plan.columns);
         f.get(last).get(k).get(end).get(workspace).i32(right.offset).op("i32.add").call(packRight!);
       }
-      f.range(columnPanel, columnStart, columnEnd, 1, () => {
-        if (right.direct) {
-          f.get(columnPanel).i32(width * right.direct.positionBytes).op("i32.mul");
-          f.get(k).i32(right.direct.innerBytes).op("i32.mul").op("i32.add").get(rightStart);
-        } else if (right.place === "shared") {
-          f.get(rightBatch).i32(columnBlocks.panels).op("i32.mul").get(columnPanel).op("i32.add");
-          f.i32(inner).op("i32.mul").get(k).op("i32.add").i32(width * 4).op("i32.mul").get(scratch);
-        } else {
-          f.get(columnPanel).get(columnStart).op("i32.sub").get(count).op("i32.mul");
-          f.i32(width * 4).op("i32.mul").get(workspace);
-        }
-        f.op("i32.add").i32(right.offset).op("i32.add").set(rightAt);
-        this.#rowOf(f, rowStart).set(row);
+      f.range(strip, columnStart, columnEnd, plan.strip, () => {
+        f.get(strip).i32(plan.strip).op("i32.add").set(stripEnd);
+        f.get(stripEnd).get(columnEnd).get(stripEnd).get(columnEnd).op("i32.lt_s").op("select").set(stripEnd);
+        f.get(firstRow).set(row);
         f.range(rowPanel, rowStart, rowEnd, 1, () => {
-          const tileOf = (one: Height): void => {
-            if (left.direct) {
-              f.get(row).i32(left.direct.positionBytes).op("i32.mul");
-              f.get(k).i32(left.direct.innerBytes).op("i32.mul").op("i32.add").get(leftStart);
-            } else if (left.place === "shared") {
-              f.get(leftBatch).i32(plan.rows).op("i32.mul").get(row).op("i32.add").i32(inner).op("i32.mul");
-              f.get(k).i32(one.height).op("i32.mul").op("i32.add").i32(2).op("i32.shl").get(scratch);
-            } else {
-              f.get(row).get(firstRow).op("i32.sub").get(count).op("i32.mul").i32(2).op("i32.shl").get(
-                workspace,
-              );
-            }
-            f.op("i32.add").i32(left.offset).op("i32.add").set(leftAt);
-            tileAddress();
-            f.tee(sums).get(leftAt).get(rightAt).get(count).get(more).call(one.tile);
-            f.get(row).i32(one.height).op("i32.add").set(row);
-          };
-          if (high === low) tileOf(high);
-          else f.get(rowPanel).i32(plan.tall).op("i32.lt_s").if(() => tileOf(high), () => tileOf(low));
-          if (parts === 1) {
-            f.get(end).get(partEnd).op("i32.ge_s").if(() => {
-              f.get(args).get(batch);
-              this.#rowOf(f, rowPanel).get(row).get(columnPanel).i32(width).op("i32.mul").get(sums).call(
-                finish,
-              );
-            });
-          }
+          if (high === low) rowOfTiles(high);
+          else f.get(rowPanel).i32(plan.tall).op("i32.lt_s").if(() => rowOfTiles(high), () => rowOfTiles(low));
         });
       });
       f.i32(1).set(more);
@@ -346,7 +361,7 @@ class Generator {
     f.get(rowPanel).i32(1).op("i32.add").set(next);
     f.get(args).get(batch);
     this.#rowOf(f, rowPanel);
-    this.#rowOf(f, next).get(column).get(workspace).call(finish);
+    this.#rowOf(f, next).get(column).get(column).i32(width).op("i32.add").get(workspace).call(finish);
     return f;
   }
 }

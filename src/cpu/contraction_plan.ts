@@ -70,6 +70,8 @@ export interface ContractionPlan {
   readonly width: number;
   readonly rowBlocks: Blocks;
   readonly columnBlocks: Blocks;
+  /** Column panels whose tiles are computed, and their results stored, before the next row panel. */
+  readonly strip: number;
   /** Parts of the sum, inner points of a part, and of a block within a part. */
   readonly parts: number;
   readonly partDepth: number;
@@ -88,12 +90,16 @@ export interface ContractionPlan {
 }
 
 const innerBlock = 512;
+const firstLevelBytes = 24 * 1024;
+const mostPanelsOfStrip = 16;
 const secondLevelBytes = 256 * 1024;
 const sharedLimitBytes = 64 * 1024 * 1024;
 /** Chunks wanted at least, so that many threads have work. */
 const wantedChunks = 24;
 /** Products of a chunk below which cutting gains nothing. */
 const smallestChunk = 2 ** 18;
+/** Storing a result that is no neighbour of the last one takes as long as so many products. */
+const scatteredStore = 64;
 /** Vectors of columns per tile for each height, so that sums, columns and one row value fit 16 registers. */
 const vectorsPerHeight = [0, 8, 4, 3, 2, 2];
 
@@ -124,11 +130,17 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const right = operand(over, readableRight(over, groups.inner, rowPanels), width, columnBlocks, rowBlocks);
 
   const tileBytes = height * width * 4;
+  const columnsOfBlock = Math.ceil(columnPanels / columnBlocks.blocks);
+  // The columns of a strip stay in the first-level cache while all row panels pass.
+  const fitting = Math.floor(firstLevelBytes / Math.max(1, depth * width * 4));
+  const strip = parts > 1 ? 1 : Math.max(1, Math.min(fitting, mostPanelsOfStrip, columnsOfBlock));
   const allTiles = batches * rowPanels * columnPanels;
-  const blockTiles = Math.ceil(rowPanels / rowBlocks.blocks) * Math.ceil(columnPanels / columnBlocks.blocks);
-  // A tile waits in the workspace for the next block of the sum, or in scratch for the other parts, which
-  // are added in the workspace.
-  const waiting = workspace.reserve((parts === 1 && depth < partDepth ? blockTiles : 1) * tileBytes);
+  // The sums of a strip wait in the workspace for its end, or those of a whole block for the next block of the
+  // sum; or, in scratch, for the other parts, which are added in the workspace.
+  const waitingRows = depth < partDepth && parts === 1
+    ? Math.ceil(rowPanels / rowBlocks.blocks) * height * Math.ceil(columnsOfBlock / strip)
+    : height;
+  const waiting = workspace.reserve(waitingRows * strip * width * 4);
   const tiles = parts > 1 ? scratch.reserve(parts * allTiles * tileBytes) : waiting;
   const storeForms = [
     ...formsOf(kernel.stores.map(({ value }) => value)),
@@ -143,6 +155,7 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     tall,
     width,
     ...cut,
+    strip,
     left,
     right,
     storeBatch: mergeAxes(groups.batch, storeForms),
@@ -261,16 +274,23 @@ function axesOf({ batch, rows, columns, inner }: Contraction): Groups {
   };
 }
 
-/** Whether the roles of rows and columns are better exchanged: vectors run along columns. */
+/**
+ * Whether the roles of rows and columns are better exchanged: vectors run along columns, so a number of them that
+ * is no multiple of a tile's width wastes products, and results that are no neighbours along them are stored one
+ * by one.
+ */
 function prefersExchange(kernel: Contraction, groups: Groups): boolean {
   const [rows, columns] = [product(groups.rows), product(groups.columns)];
   if (columns < 4 && rows >= 2 * columns) return true;
   if (rows < 4) return false;
-  const contiguous = (axes: readonly Loop[]): number => {
+  const cost = (down: number, over: number, axes: readonly Loop[]): number => {
+    const width = Math.min(8, 4 * Math.ceil(over / 4));
+    const products = down * Math.ceil(over / width) * width * points(kernel.inner);
     const last = axes.findLast(({ size }) => size !== 1);
-    return last ? kernel.stores.filter(({ at }) => at.coefficients[last.axis] === 1).length : 0;
+    const scattered = kernel.stores.filter(({ at }) => last && at.coefficients[last.axis] !== 1).length;
+    return products + scattered * down * over * scatteredStore;
   };
-  return contiguous(groups.rows) > contiguous(groups.columns);
+  return cost(columns, rows, groups.rows) < cost(rows, columns, groups.columns);
 }
 
 /** The left operand, if it is better read where it lies: in rows, where few columns would repay packing. */

@@ -24,23 +24,26 @@ export interface TileShape {
   readonly rowBytes: number | undefined;
   /** Bytes between inner points of the right operand; its columns are neighbours. */
   readonly rightInnerBytes: number;
+  /** Bytes between the rows of the sums. */
+  readonly sumBytes: number;
 }
 
 /**
- * The function `(sums, left, right, count, more)`: adds `count` products per element to the tile at `sums`
- * ([height][width] f32), which counts as zero unless `more`.
+ * The function `(sums, left, right, count, more)`: adds `count` products per element to the tile at `sums`,
+ * which counts as zero unless `more`.
  *
  * The engine checks the bounds of every access, which costs more than a shuffle. So values of the left
  * operand are read four at a time and spread from registers.
  */
 export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
-  const { height, width, rowBytes, rightInnerBytes } = shape;
+  const { height, width, rowBytes, rightInnerBytes, sumBytes } = shape;
   const f = library.module.func("tile", ["i32", "i32", "i32", "i32", "i32"], []);
   const [sums, left, right, count, more] = f.params as [Local, Local, Local, Local, Local];
   const vector = new Vector(f, library);
   const vectors = width / 4;
   const total = Array.from({ length: height * vectors }, () => f.local("v128"));
   const leftInnerBytes = rowBytes === undefined ? height * 4 : 4;
+  const sumAt = (k: number): number => Math.floor(k / vectors) * sumBytes + 16 * (k % vectors);
   const spread = (four: Local, lane: number): Local =>
     f.get(four).get(four).shuffle(lane, lane, lane, lane).keep();
 
@@ -74,7 +77,7 @@ export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
   };
 
   f.get(more).if(() => {
-    total.forEach((sum, k) => f.get(sums).load("v128.load", 16 * k).set(sum));
+    total.forEach((sum, k) => f.get(sums).load("v128.load", sumAt(k)).set(sum));
   });
   f.while(() => f.get(count).i32(unrolled).op("i32.ge_s"), () => {
     const load = (offset: number): Local => f.get(left).load("v128.load", offset).keep();
@@ -98,85 +101,79 @@ export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
     step(0, (row) => f.get(left).load("v128.load32_splat", row * (rowBytes ?? 4)).keep());
     advance(1);
   });
-  total.forEach((sum, k) => f.get(sums).get(sum).store("v128.store", 16 * k));
+  total.forEach((sum, k) => f.get(sums).get(sum).store("v128.store", sumAt(k)));
   return f;
 }
 
 /**
- * The function `(args, batch, rowStart, rowEnd, column, sums)`: runs the stores for the rows
- * `rowStart ≤ row < rowEnd` and up to a tile's width of columns from `column` on.
+ * The function `(args, batch, rowStart, rowEnd, columnStart, columnEnd, sums)`: runs the stores for the rows
+ * `rowStart ≤ row < rowEnd` and the columns up to `columnEnd`, if there are so many. Row after row, so that results
+ * which are neighbours in memory are written together.
  */
 export function writeFinish(library: Library, kernel: Contraction, plan: ContractionPlan): FunctionBuilder {
-  const f = library.module.func("finish", ["i32", "i32", "i32", "i32", "i32", "i32"], []);
-  const [args, batchIndex, rowStart, rowEnd, column, sums] = f.params as [
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
+  const f = library.module.func("finish", ["i32", "i32", "i32", "i32", "i32", "i32", "i32"], []);
+  const [args, batchIndex, row, rowEnd, columnStart, columnEnd, sums] = f.params as Local[];
   const values = kernel.stores.map((store) => store.value);
-  const emitter = new Emitter(new Vector(f, library), loadBuffers(f, args, kernel), values);
+  const emitter = new Emitter(new Vector(f, library), loadBuffers(f, args!, kernel), values);
   const batch = new Position(f, plan.storeBatch);
   const rows = new Position(f, plan.storeRows);
   const columns = new Position(f, plan.storeColumns);
-  const [end, count, pointer, row] = Array.from({ length: 4 }, () => f.local("i32")) as [
-    Local,
-    Local,
-    Local,
-    Local,
-  ];
+  const [column, pointer, count, line] = Array.from({ length: 4 }, () => f.local("i32")) as Local[];
   const guards = allGuards(values);
-  const { width } = plan;
+  const isGuarded = guards.some(({ form }) => columns.stepOf(form) !== 0);
 
-  const forEachRow = (body: () => void): void => {
-    f.get(rowStart).set(row).get(sums).set(pointer);
-    rows.decode(row);
-    emitter.scope({ axes: columns.values, loop: true }, () => {
-      f.while(() => f.get(row).get(rowEnd).op("i32.lt_s"), () => {
-        emitter.scope({ axes: rows.values, loop: true }, body);
-        f.increase(pointer, width * 4).increase(row, 1);
-        rows.advance(1);
-      });
-    });
-  };
-  const store = (options: ScopeOptions, offset: number): void => {
-    const local = f.get(pointer).load("v128.load", offset).keep();
+  const store = (options: ScopeOptions, offset = 0): void => {
+    const local = f.get(pointer!).load("v128.load", offset).keep();
     emitter.scope({ ...options, accumulator: { local, lanes: true } }, () => {
       kernel.stores.forEach((store) => emitter.store(store));
     });
   };
-  /** All columns of the tile lie in one line and no guard parts them. */
-  const wholeTile = (): void =>
-    forEachRow(() => {
-      for (let v = 0; v < width / 4; v++) store({ axes: columns.lanes(columns.last, 4 * v) }, 16 * v);
+  const advance = (by: Local | number): void => {
+    f.get(pointer!).push(by).i32(2).op("i32.shl").op("i32.add").set(pointer!);
+    f.increase(column!, by);
+    columns.advance(by);
+  };
+  /** Two whole vectors at a time, as long as they lie in one line. */
+  const wholeVectors = (): void => {
+    f.while(() => f.get(line!).i32(8).op("i32.ge_s"), () => {
+      const first = columns.copyLast();
+      for (const plus of [0, 4]) store({ axes: columns.lanes(first, plus) }, 4 * plus);
+      advance(8);
+      f.increase(line!, -8);
     });
-  const upToFourColumns = (): void => {
-    limit(f, count, () => f.i32(4));
-    forEachRow(() => {
-      f.get(count).i32(4).op("i32.eq");
-      writeTests(emitter, guards, columns, 4);
-      f.if(() => store({ axes: columns.lanes(columns.copyLast()) }, 0), () => {
-        const exact = writeExact(f, count);
-        store({ axes: columns.lanes(columns.copyLast()), exact }, 0);
-      });
+  };
+  const upToFour = (): void => {
+    f.get(line!).set(count!);
+    limit(f, count!, () => f.i32(4));
+    f.get(count!).i32(4).op("i32.eq");
+    writeTests(emitter, guards, columns, 4);
+    f.if(() => store({ axes: columns.lanes(columns.copyLast()) }), () => {
+      const exact = writeExact(f, count!);
+      store({ axes: columns.lanes(columns.copyLast()), exact });
     });
-    f.get(count).i32(2).op("i32.shl").get(sums).op("i32.add").set(sums);
+    advance(count!);
   };
 
-  batch.decode(batchIndex);
-  f.get(column).i32(width).op("i32.add").set(end);
-  limit(f, end, () => f.i32(plan.columns));
+  limit(f, columnEnd!, () => f.i32(plan.columns));
+  batch.decode(batchIndex!);
+  rows.decode(row!);
   emitter.scope({ axes: batch.values }, () => {
-    f.while(() => f.get(column).get(end).op("i32.lt_s"), () => {
-      columns.decode(column);
-      columns.remaining();
-      f.set(count);
-      limit(f, count, () => f.get(end).get(column).op("i32.sub"));
-      if (guards.some(({ form }) => columns.stepOf(form) !== 0)) upToFourColumns();
-      else f.get(count).i32(width).op("i32.eq").if(wholeTile, upToFourColumns);
-      f.increase(column, count);
+    f.while(() => f.get(row!).get(rowEnd!).op("i32.lt_s"), () => {
+      f.get(columnStart!).set(column!).get(sums!).set(pointer!);
+      columns.decode(column!);
+      emitter.scope({ axes: rows.values, loop: true }, () => {
+        f.while(() => f.get(column!).get(columnEnd!).op("i32.lt_s"), () => {
+          emitter.scope({ axes: columns.values, loop: true }, () => {
+            columns.remaining();
+            f.set(line!);
+            limit(f, line!, () => f.get(columnEnd!).get(column!).op("i32.sub"));
+            if (isGuarded) upToFour();
+            else f.get(line!).i32(8).op("i32.ge_s").if(wholeVectors, upToFour);
+          });
+        });
+      });
+      f.increase(sums!, 4 * plan.width * plan.strip).increase(row!, 1);
+      rows.advance(1);
     });
   });
   return f;
