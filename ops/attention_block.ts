@@ -71,12 +71,13 @@ const block: Primitive<BlockParams> = definePrimitive<BlockParams>({
     const isKept = (row: number, column: number): boolean => {
       if (key === undefined) return true;
       const example = Math.floor(row / (matrices * rows));
-      const counter = (row % (matrices * rows)) * keys + column;
-      const [bits] = threefry(numberWords, [key.data[2 * example]!, key.data[2 * example + 1]!], [
-        counter,
+      const half = Math.ceil((matrices * rows * keys) / 2);
+      const place = (row % (matrices * rows)) * keys + column;
+      const words = threefry(numberWords, [key.data[2 * example]!, key.data[2 * example + 1]!], [
+        place % half,
         0,
       ]);
-      return (bits >>> 8) * 2 ** -24 < 1 - rate;
+      return (words[place < half ? 0 : 1] >>> 8) * 2 ** -24 < 1 - rate;
     };
     const result = new Float64Array(sizeOf(shape));
     for (let row = 0; row < sizeOf(shape.slice(0, -1)); row++) {

@@ -7,11 +7,10 @@ import { formatShape, ShapeError } from "../src/errors.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { requireDType, sizeOf } from "./common.ts";
-import { iota } from "./create.ts";
 import { mul, where } from "./elementwise.ts";
-import { reshape, slice } from "./movement.ts";
+import { reshape } from "./movement.ts";
 import { bernoulli } from "./random.ts";
-import { isBelow, randomBits } from "./random_bits.ts";
+import { isBelow, manyRandomBits } from "./random_bits.ts";
 
 /** Options of the dropouts. */
 export interface DropoutOptions {
@@ -115,12 +114,7 @@ function keep(x: Tensor, isKept: Tensor, rate: number): Tensor {
 
 /** What `dropout` does to each `[...shape]` of `x` `[...examples, ...shape]` under its own key of `keys` `[...examples, 2]`. */
 export function dropoutEach(x: Tensor, keys: Tensor, rate: number): Tensor {
-  const examples = keys.shape.slice(0, -1);
-  const shape = x.shape.slice(examples.length);
-  const word = (k: number): Tensor => {
-    const starts = [...examples.map(() => 0), k];
-    return reshape(slice(keys, { starts, sizes: [...examples, 1] }), [...examples, ...shape.map(() => 1)]);
-  };
-  const counter = reshape(iota([sizeOf(shape)], { dtype: "u32" }), shape);
-  return keep(x, isBelow(randomBits(word(0), word(1), counter), 1 - rate), rate);
+  const shape = x.shape.slice(keys.ndim - 1);
+  const bits = reshape(manyRandomBits(keys, sizeOf(shape)), x.shape);
+  return keep(x, isBelow(bits, 1 - rate), rate);
 }

@@ -7,8 +7,9 @@
 import type { BinaryOp, Expr } from "../src/compiler/kernel.ts";
 import { definePrimitive, type Primitive } from "../src/primitive.ts";
 import { makeNode, type Tensor } from "../src/tensor.ts";
-import { alignBatch, alignOperands } from "./common.ts";
+import { alignBatch, alignOperands, sizeOf } from "./common.ts";
 import { less, lessEqual } from "./elementwise_logic.ts";
+import { reshape, slice } from "./movement.ts";
 
 /** Arithmetic on 32-bit words, whatever stands for a word. */
 interface Words<W> {
@@ -81,6 +82,75 @@ const generator: Primitive = definePrimitive<unknown>({
     params: undefined,
   })),
 });
+
+/** How many counters are used: both words of each become numbers. */
+interface WordsParams {
+  readonly half: number;
+}
+
+/** Keys `[...examples, 2]` to `[...examples, 2, half]`: word w of counter i under each key. */
+const wordsOfCounters: Primitive<WordsParams> = definePrimitive<WordsParams>({
+  name: "randomWords",
+  infer: ([keys], { half }) => ({ shape: [...keys!.shape.slice(0, -1), 2, half], dtype: "u32" }),
+  batch: ([keys], _batched, params) => makeNode(wordsOfCounters, [keys!], params),
+  lowering: {
+    kind: "kernel",
+    build: ([keys], { half }) => {
+      const examples = sizeOf(keys!.shape) / 2;
+      const keyWord = (offset: number): Expr => ({
+        kind: "load",
+        dtype: "u32",
+        input: 0,
+        at: { offset, coefficients: [2, 0] },
+        guards: [],
+        fill: 0,
+      });
+      const index: Expr = { kind: "index", dtype: "i32", form: { offset: 0, coefficients: [0, 1] } };
+      const counter: Expr = { kind: "bitcast", dtype: "u32", x: index };
+      const words = threefry(expressionWords, [keyWord(0), keyWord(1)], [counter, constant(0)]);
+      return {
+        kind: "fold",
+        label: `randomWords[${examples},2,${half}]`,
+        inputs: ["u32"],
+        outputs: ["u32"],
+        axes: [examples, half],
+        stages: [],
+        stores: words.map((value, w) => ({
+          output: 0,
+          at: { offset: w * half, coefficients: [2 * half, 1] },
+          axes: [],
+          value,
+        })),
+      };
+    },
+  },
+  reference: ([keys], { half }, { shape }) => {
+    const data = new Float64Array(sizeOf(shape));
+    for (let k = 0; k < data.length / 2; k++) {
+      const [example, counter] = [Math.floor(k / half), k % half];
+      const key = [keys!.data[2 * example]!, keys!.data[2 * example + 1]!] as const;
+      threefry(numberWords, key, [counter, 0]).forEach((value, w) =>
+        data[(2 * example + w) * half + counter] = value
+      );
+    }
+    return { shape, data };
+  },
+  samples: [[[2], 0], [[2], 5], [[3, 2], 4], [[0, 2], 3]].map(([shape, half]) => ({
+    inputs: [{ shape: shape as number[], ...word }],
+    params: { half: half as number },
+  })),
+});
+
+/**
+ * `count` times 32 random bits (u32) under each of the keys `[...examples, 2]`: `[...examples, count]`. Number k is the
+ * first word of counter k in the first half, the second word of a counter in the second, so that no word is wasted.
+ */
+export function manyRandomBits(keys: Tensor, count: number): Tensor {
+  const half = Math.ceil(count / 2);
+  const examples = keys.shape.slice(0, -1);
+  const all = reshape(makeNode(wordsOfCounters, [keys], { half }), [...examples, 2 * half]);
+  return slice(all, { starts: examples.map(() => 0), sizes: [...examples, count] });
+}
 
 /** 32 random bits (u32) for every counter, under a key of two words; the three broadcast. */
 export function randomBits(key0: Tensor, key1: Tensor, counter: Tensor): Tensor {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { random } from "../ops/mod.ts";
-import { numberWords, threefry } from "../ops/random_bits.ts";
+import { manyRandomBits, numberWords, threefry } from "../ops/random_bits.ts";
 import { DTypeError } from "../src/errors.ts";
 import { type Tensor, tensor } from "../src/tensor.ts";
 import { referenceOf } from "./support/check.ts";
@@ -127,4 +127,14 @@ Deno.test("what is no key, and empty ranges, are refused", () => {
     RangeError,
     "low < high",
   );
+});
+
+Deno.test("many random bits are both words of each counter: no number is there twice, half of the bits are set", () => {
+  const bits = values(manyRandomBits(random.key(7), 20001)).map((x) => x >>> 0);
+  assertEquals(bits.length, 20001);
+  assert(new Set(bits).size > 20001 - 3); // two equal ones among so many have a probability of 5 %
+  for (let bit = 0; bit < 32; bit++) {
+    const share = bits.filter((x) => (x >>> bit) & 1).length / bits.length;
+    assert(Math.abs(share - 0.5) < 0.02, `bit ${bit} is set in ${share}`);
+  }
 });

@@ -116,7 +116,11 @@ function storeAsRead(graph: Graph, realised: Set<number>, isReduction: (place: n
   for (const place of [...realised]) {
     if (!isReduction(place) || graph.outputs.includes(place)) continue;
     let last = place;
-    for (let next = readers[place]!; next.length === 1 && !graph.outputs.includes(last); next = readers[last]!) {
+    for (
+      let next = readers[place]!;
+      next.length === 1 && !graph.outputs.includes(last);
+      next = readers[last]!
+    ) {
       if (!isRearrangement(graph, next[0]!)) break;
       last = next[0]!;
     }

@@ -67,6 +67,8 @@ type Rows = readonly number[];
 
 function join(group: Group, launch: Group): Group | undefined {
   const { kernel } = launch;
+  // Results that several stores write have no one expression to put in their place.
+  if (kernel.stores.length > kernel.outputs.length) return undefined;
   const rows = findRows(group, launch);
   if (rows === undefined) return undefined;
   const rest = kernel.axes.map((_, k) => k).filter((k) => !rows.includes(k) && kernel.axes[k]! > 1);

@@ -325,7 +325,9 @@ class Generator {
         f.get(firstRow).set(row);
         f.range(rowPanel, rowStart, rowEnd, 1, () => {
           if (high === low) rowOfTiles(high);
-          else f.get(rowPanel).i32(plan.tall).op("i32.lt_s").if(() => rowOfTiles(high), () => rowOfTiles(low));
+          else {f.get(rowPanel).i32(plan.tall).op("i32.lt_s").if(() =>
+              rowOfTiles(high), () =>
+              rowOfTiles(low));}
         });
       });
       f.i32(1).set(more);
