@@ -42,6 +42,17 @@ export interface Label {
 const typeCodes = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
 const empty = 0x40;
 const end = 0x0b;
+const zeroOf = {
+  i32: [0x41, 0],
+  i64: [0x42, 0],
+  f32: [0x43, 0, 0, 0, 0],
+  f64: [0x44, 0, 0, 0, 0, 0, 0, 0, 0],
+  v128: [0xfd, 0x0c, ...new Array(16).fill(0)],
+} as const;
+/** Bytes of its code that V8's baseline compiler lets a function run (`--wasm-tiering-budget`). */
+const tieringBudget = 13_000_000;
+/** Bytes of the baseline compiler's code for one of WebAssembly, at least. */
+const machineBytes = 2;
 
 /** A function under construction. Every method that writes code returns the builder. */
 export class FunctionBuilder {
@@ -264,7 +275,15 @@ export class FunctionBuilder {
     return this;
   }
 
-  /** The body as WebAssembly bytes: declarations of locals, then code. */
+  /** Bytes of code so far. */
+  get size(): number {
+    return sizeOf(this.#body);
+  }
+
+  /**
+   * The body as WebAssembly bytes: declarations of locals, then code, which does nothing while global 0 is set (see
+   * `ModuleBuilder.bytes`) if the function has no result.
+   */
   bytes(): number[] {
     const runs: [number, ValueType][] = [];
     for (const type of this.#locals) {
@@ -273,7 +292,10 @@ export class FunctionBuilder {
       else runs.push([1, type]);
     }
     const out = list(runs.map(([count, type]) => [...unsigned(count), typeCodes[type]]));
+    const isSkipped = this.results.length === 0;
+    if (isSkipped) append(out, [0x23, 0, 0x45, 0x04, empty]); // global.get 0, i32.eqz, if
     flatten(this.#body, out);
+    if (isSkipped) out.push(end);
     out.push(end);
     return out;
   }
@@ -312,23 +334,45 @@ export class ModuleBuilder {
     return known >= 0 ? known : this.#types.push(key) - 1;
   }
 
-  /** The finished module. */
+  /** Code of the function `idle`: calls every function often, while they do nothing. */
+  #idle(): number[] {
+    const out = [1, 1, typeCodes.i32]; // one local
+    append(out, [0x41, 1, 0x24, 0]); // i32.const 1, global.set 0
+    for (const { index, parameters, results, size } of this.#functions) {
+      append(out, [0x41, ...signed(BigInt(Math.ceil(tieringBudget / (machineBytes * (size + 16)))))]);
+      append(out, [0x21, 0, 0x03, empty]); // local.set 0, loop
+      for (const type of parameters) append(out, zeroOf[type]);
+      append(out, [0x10, ...unsigned(index), ...results.map(() => 0x1a)]); // call, drop
+      append(out, [0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, end]); // local 0 − 1, br_if
+    }
+    append(out, [0x41, 0, 0x24, 0, end]); // global 0 = 0
+    return out;
+  }
+
+  /**
+   * The finished module. Besides the exported functions it has `idle()`. V8 compiles a function first with a baseline
+   * compiler, whose code is several times slower, and again when it has run for so many bytes of its code; so a
+   * training step took 25 calls to reach its speed. A call counts with the size of the function, whatever it does,
+   * so `idle` calls each function as often as it takes while a global tells it to do nothing.
+   */
   bytes(): Uint8Array<ArrayBuffer> {
     const kinds = this.#functions.map((f) => unsigned(this.#type(f.parameters, f.results)));
+    kinds.push(unsigned(this.#type([], [])));
     const types = this.#types.map((key) => {
       const lists = key.split(">").map((names) => names ? names.split(",") as ValueType[] : []);
       return [0x60, ...lists.flatMap((names) => list(names.map((name) => [typeCodes[name]])))];
     });
-    const exports = this.#exports.map(({ name, index }) => [...text(name), 0, ...unsigned(index)]);
-    const bodies = this.#functions.map((f) => {
-      const bytes = f.bytes();
-      return concatenated(unsigned(bytes.length), bytes);
-    });
+    const exported = [...this.#exports, { name: "idle", index: this.#functions.length }];
+    const exports = exported.map(({ name, index }) => [...text(name), 0, ...unsigned(index)]);
+    const bodies = [...this.#functions.map((f) => f.bytes()), this.#idle()].map((bytes) =>
+      concatenated(unsigned(bytes.length), bytes)
+    );
     const out = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
     const sections: [number, number[]][] = [
       [1, list(types)],
       [2, list([this.#memory])],
       [3, list(kinds)],
+      [6, list([[typeCodes.i32, 1, 0x41, 0, end]])],
       [7, list(exports)],
       [10, list(bodies)],
     ];
@@ -385,6 +429,10 @@ function concatenated(a: readonly number[], b: readonly number[]): number[] {
 
 function append(out: number[], more: readonly number[]): void {
   for (const byte of more) out.push(byte);
+}
+
+function sizeOf(section: Section): number {
+  return section.reduce<number>((sum, part) => sum + (typeof part === "number" ? 1 : sizeOf(part)), 0);
 }
 
 function flatten(section: Section, out: number[]): void {

@@ -86,20 +86,23 @@ function compileProgram(current: number, start: number): void {
     at += 5 + words[at + 4]!;
   }
   const first = Math.floor((thread * positions.length) / threads);
+  const share = Math.ceil(positions.length / threads);
   for (let k = 0; k < positions.length; k++) {
     const launch = (first + k) % positions.length;
-    compiled(current, launch, positions[launch]!);
+    compiled(current, launch, positions[launch]!, k < share);
   }
   barrier(current, 0, true);
 }
 
-function compiled(current: number, launch: number, at: number): RunKernel | undefined {
+/** The function of a kernel. `warm`: it is compiled for speed at once, for all threads. */
+function compiled(current: number, launch: number, at: number, warm = false): RunKernel | undefined {
   const known = kernels[words[at]!];
   if (known) return known;
   try {
     const address = words[at + 1]! >>> 0;
     const bytes = new Uint8Array(words.buffer, address, words[at + 2]!).slice();
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
+    if (warm) (exports.idle as () => void)();
     return kernels[words[at]!] = exports.run as RunKernel;
   } catch (error) {
     reportFailure(current, launch, error);
