@@ -99,8 +99,7 @@ export interface Ranked {
 
 /** The tilings that an adapter allows, the most promising first; none for a contraction too small for tiles. */
 export function rankTilings(kernel: Contraction, { storage, invocations }: WorkgroupLimits): Ranked[] {
-  const least = Math.min(points(kernel.rows), points(kernel.columns), points(kernel.inner));
-  if (least < 8) return [];
+  if (Math.min(points(kernel.rows), points(kernel.columns)) < 8 || points(kernel.inner) < depth) return [];
   return tilings.filter((tiling) => {
     const { rows, columns, team } = sizeOf(tiling);
     return team <= invocations && 4 * depth * (rows + columns) <= storage;

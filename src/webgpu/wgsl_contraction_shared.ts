@@ -80,7 +80,7 @@ export function contractByTiles(
   const places = (side: Side, first: string, lane: string, lanes: number, count: number): Place[] =>
     Array.from({ length: count }, (_, k) => {
       const group = block.let(k === 0 ? `${first} + ${lane}` : `${first} + ${lane} + ${k * lanes}u`);
-      return placesAlong(block, group, kernel, { side, length: 4, isPadded: true })[0]!;
+      return placeAt(block, kernel, side, group, 4 * lanes * count);
     });
   const ownRows = places("left", firstRow, y, rowLanes, rowGroups);
   const ownColumns = places("right", firstColumn, x, columnLanes, columnGroups);
@@ -131,6 +131,7 @@ function fill(
   const target = isIdle ? new Block(inside.shader, inside) : inside;
   const innerFirst = quads || (reading === "single" && !isOwnCloser(kernel, side));
   const outer = inside.shader.body;
+  const length = points(kernel.inner);
   for (let round = 0; round < Math.ceil(units / team); round++) {
     const split = (size: number): [string, string] => {
       const quotient = outer.let(`${worker} / ${size}u`);
@@ -139,23 +140,25 @@ function fill(
     };
     const [fast, slow] = split(innerFirst ? steps : groups);
     const [group, k] = innerFirst ? [slow, fast] : [fast, slow];
-    const [place] = placesAlong(outer, outer.let(`${panel.first} + ${group}`), kernel, {
-      side,
-      length: 4,
-      isPadded: true,
-    });
+    const place = placeAt(outer, kernel, side, outer.let(`${panel.first} + ${group}`), 4 * groups);
     const at = target.let(quads ? `(${step} >> 2u) + ${k}` : `${step} + ${k}`);
-    const vectors = readGroup(target, kernel, side, batch, place!, at, reading);
+    const vectors = readGroup(target, kernel, side, batch, place, at, reading);
     // Past the end both operands are zero: a NaN in memory must not get into the sum.
-    const exists = `${at} < ${points(kernel.inner) / (quads ? 4 : 1)}u`;
+    const exists = `${at} < ${length / (quads ? 4 : 1)}u`;
     vectors.forEach((vector, c) => {
       const row = quads ? `(${k} * 4u + ${c}u)` : k;
-      target.lines.push(
-        `${side}Tile[${row} * ${groups}u + ${group}] = select(vec4<f32>(0.0f), ${vector}, ${exists});`,
-      );
+      const value = length % depth === 0 ? vector : `select(vec4<f32>(0.0f), ${vector}, ${exists})`;
+      target.lines.push(`${side}Tile[${row} * ${groups}u + ${group}] = ${value};`);
     });
   }
   if (isIdle) inside.nest(`if (${worker} < ${units}u)`, target);
+}
+
+/** Four neighbours of a side, by their number; `perTile` = rows or columns of a tile, of which the last may be cut off. */
+function placeAt(block: Block, kernel: Contraction, side: Side, group: string, perTile: number): Place {
+  const [own] = ownAxes(kernel, side);
+  const isPadded = points(own) % perTile !== 0;
+  return placesAlong(block, group, kernel, { side, length: 4, isPadded })[0]!;
 }
 
 /** Four neighbours of a side at one step of the inner axes; or at four steps, where these lie side by side. */
