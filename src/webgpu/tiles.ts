@@ -88,7 +88,8 @@ function cost(kernel: Contraction, tiling: Tiling): number {
     Math.ceil(points(kernel.columns) / columns);
   // One square takes two vectors from workgroup memory for four products of vectors, four squares four for 16.
   const speed = 1 + Math.log2(tiling.rowGroups * tiling.columnGroups) / 4;
-  return Math.max(tiles, processors) * rows * columns / speed;
+  // What is brought to workgroup memory counts as some of the products that it is used for.
+  return Math.max(tiles, processors) * (rows * columns / speed + 8 * (rows + columns));
 }
 
 /** A tiling, and how long it is expected to take in units of its own. */
