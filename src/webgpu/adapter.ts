@@ -5,6 +5,8 @@
  */
 import { environment } from "../debug.ts";
 import type { Family } from "./schedule.ts";
+import { tileFile, TileMemory } from "./tile_memory.ts";
+import { Tuner, type TuneSetting, tuneSetting } from "./tuning.ts";
 
 /** How an adapter is asked for. */
 export interface AdapterOptions {
@@ -12,6 +14,11 @@ export interface AdapterOptions {
   readonly allowSoftware?: boolean;
   /** Which kernels to use; chosen by the adapter if it is not given. */
   readonly family?: Family;
+  /**
+   * How the tiles of contractions are chosen: `"on"` measures, `"off"` goes by rule, the name of a tiling such
+   * as `"64x64"` always takes that one. By default real GPUs are measured.
+   */
+  readonly tune?: string;
 }
 
 /** An open device. */
@@ -21,6 +28,8 @@ export interface OpenDevice {
   readonly isSoftware: boolean;
   readonly family: Family;
   readonly hasTimestamps: boolean;
+  /** Chooses tiles for the kernels for real GPUs. */
+  readonly tuner: Tuner;
 }
 
 const hints =
@@ -54,7 +63,21 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
     requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
     requiredLimits: limits,
   });
-  return { gpu, name, isSoftware, family: familyOf(options, isSoftware), hasTimestamps };
+  const family = familyOf(options, isSoftware);
+  const asked = tuneSetting(options.tune ?? environment("ALLSPARK_WEBGPU_TUNE"), isSoftware);
+  const setting = family === "gpu" ? asked : "off";
+  return { gpu, name, isSoftware, family, hasTimestamps, tuner: tunerOf(adapter, setting) };
+}
+
+function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting): Tuner {
+  const own = {
+    storage: limits.maxComputeWorkgroupStorageSize,
+    invocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
+  };
+  // The runtime's version stands for its shader compiler; drivers do not tell theirs.
+  const { vendor, device, description } = info;
+  const identity = [vendor, device, description, own.storage, own.invocations, `Deno ${Deno.version.deno}`];
+  return new Tuner(setting, own, new TileMemory(identity.join(", "), tileFile()));
 }
 
 function familyOf(options: AdapterOptions, isSoftware: boolean): Family {

@@ -17,10 +17,9 @@ import { generate } from "./generate.ts";
 import { Counted, MemoryPool, WebgpuBuffer } from "./memory.ts";
 import { numbered, Pipelines } from "./pipelines.ts";
 import { Readback } from "./readback.ts";
-import { windows } from "./windows.ts";
-
-/** Most timestamps in one query set. */
-const mostTimestamps = 4096;
+import type { TileChoice, Tiling } from "./tiles.ts";
+import { millisecondsOf, race, recordTimes, repeated } from "./timing.ts";
+import { type Window, windows } from "./windows.ts";
 
 /** Bytes that this device may use. Software adapters promise more than the machine has, and are killed for it. */
 function totalMemory(isSoftware: boolean): number {
@@ -36,10 +35,11 @@ export class WebgpuDevice implements Backend {
   readonly maxReduction: number;
   readonly gpu: GPUDevice;
   readonly pool: MemoryPool;
+  readonly readback: Readback;
+  readonly hasTimestamps: boolean;
   readonly #open: OpenDevice;
   readonly #live = new Counted();
   readonly #pipelines: Pipelines;
-  readonly #readback: Readback;
   readonly #schedules = new Map<string, CompiledSchedule>();
   readonly #constants = new Map<string, GPUBuffer>();
   #failure: Error | undefined;
@@ -51,6 +51,7 @@ export class WebgpuDevice implements Backend {
     this.gpu = open.gpu;
     this.description = `${open.name}, ${open.family} kernels`;
     this.maxReduction = 16384;
+    this.hasTimestamps = open.hasTimestamps;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.gpu.limits;
     this.pool = new MemoryPool(
       open.gpu,
@@ -58,7 +59,7 @@ export class WebgpuDevice implements Backend {
       (error) => this.#fail(error),
     );
     this.#pipelines = new Pipelines(open.gpu, (check) => this.#await(check));
-    this.#readback = new Readback(open.gpu, maxBufferSize);
+    this.readback = new Readback(open.gpu, maxBufferSize);
     open.gpu.addEventListener(
       "uncapturederror",
       ({ error }) => this.#fail(this.#explain(error.message, "device")),
@@ -96,7 +97,7 @@ export class WebgpuDevice implements Backend {
       return { gpu: memory.gpu, bytes: 4 * length };
     });
     this.gpu.pushErrorScope("validation");
-    const reading = this.#readback.read(parts);
+    const reading = this.readback.read(parts);
     this.#scope("read");
     // An error explains a failed read better than the failure itself.
     const arrays = await reading.catch((error: Error) => this.#fail(error));
@@ -111,12 +112,16 @@ export class WebgpuDevice implements Backend {
       progress?.(k + 1, program.launches.length);
       return compiled;
     });
+    this.#open.tuner.memory.save();
     return new WebgpuExecutable(this, program, pieces);
   }
 
   /** The generated code of a kernel: all its shaders, one after the other. */
   describe(kernel: Kernel): string {
-    return generate(kernel, this.#open.family).dispatches.map(({ label, code, workgroups, bindings }) => {
+    const { family, tuner } = this.#open;
+    const { dispatches, tiles } = generate(kernel, family, tuner.choose(kernel));
+    const head = tiles === undefined ? "" : `// tiles of ${tiles}\n`;
+    return head + dispatches.map(({ label, code, workgroups, bindings }) => {
       const words = bindings.flatMap((binding) => binding.words ?? []);
       const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
       return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
@@ -129,7 +134,7 @@ export class WebgpuDevice implements Backend {
     outputs: readonly DeviceBuffer[],
   ): Promise<{ label: string; milliseconds: number }[]> {
     const own = executable as WebgpuExecutable;
-    const times = this.#open.hasTimestamps
+    const times = this.hasTimestamps
       ? await this.#timeByDevice(own, inputs, outputs)
       : await this.#timeByWaiting(own, inputs, outputs);
     return own.launches.map(({ label }, k) => ({ label, milliseconds: times[k]! }));
@@ -231,12 +236,43 @@ export class WebgpuDevice implements Backend {
       const key = kernelKey(kernel);
       let compiled = this.#schedules.get(key);
       if (compiled === undefined) {
-        const schedule = generate(kernel, this.#open.family);
-        compiled = { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
-        this.#schedules.set(key, compiled);
+        const tiles = this.#open.tuner.choose(
+          kernel,
+          (tilings) => this.#timeTilings(kernel, tilings, inputs, outputs),
+        );
+        this.#schedules.set(key, compiled = this.#schedule(kernel, tiles));
       }
       return { ...compiled, inputs, outputs };
     });
+  }
+
+  #schedule(kernel: Kernel, tiles: TileChoice): CompiledSchedule {
+    const schedule = generate(kernel, this.#open.family, tiles);
+    return { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
+  }
+
+  /** Milliseconds of a kernel with each of several tilings, on buffers with any content. */
+  #timeTilings(
+    kernel: Kernel,
+    tilings: readonly Tiling[],
+    inputs: readonly Window[],
+    outputs: readonly Window[],
+  ): number[] | undefined {
+    const lengths = (windows: readonly Window[]): number[] => windows.map(({ length }) => length);
+    const whole = (windows: readonly Window[]): Window[] =>
+      lengths(windows).map((length) => ({ first: 0, length }));
+    const allocated = (windows: readonly Window[]): DeviceBuffer[] =>
+      lengths(windows).map((length) => this.allocate(4 * length));
+    const program = repeated(kernel, lengths(inputs), lengths(outputs));
+    const executables = tilings.map((tiling) => {
+      const schedule = this.#schedule(kernel, { limits: this.#open.tuner.limits, tiling });
+      const piece = { ...schedule, inputs: whole(inputs), outputs: whole(outputs) };
+      return new WebgpuExecutable(this, program, program.launches.map(() => [piece]));
+    });
+    const [given, results] = [allocated(inputs), allocated(outputs)];
+    const times = race(this, executables, given, results);
+    for (const each of [...executables, ...given, ...results]) each.release();
+    return times;
   }
 
   async #timeByDevice(
@@ -244,44 +280,12 @@ export class WebgpuDevice implements Backend {
     inputs: readonly DeviceBuffer[],
     outputs: readonly DeviceBuffer[],
   ): Promise<number[]> {
-    const count = executable.launches.length;
-    const sets: { querySet: GPUQuerySet; times: GPUBuffer; bytes: number }[] = [];
-    const { prepared, end } = executable.begin(inputs, outputs);
-    for (let first = 0; first < count; first += mostTimestamps / 2) {
-      const length = Math.min(mostTimestamps / 2, count - first);
-      const querySet = this.gpu.createQuerySet({ type: "timestamp", count: 2 * length });
-      const bytes = 16 * length;
-      const usage = bufferUsage.queryResolve | bufferUsage.copySource;
-      const times = this.gpu.createBuffer({ label: "times", size: bytes, usage });
-      this.check("run", () => {
-        const recorder = new Recorder(this.gpu);
-        for (let k = 0; k < length; k++) {
-          executable.encode(recorder, first + k, prepared, {
-            querySet,
-            beginningOfPassWriteIndex: 2 * k,
-            endOfPassWriteIndex: 2 * k + 1,
-          });
-        }
-        recorder.encoder.resolveQuerySet(querySet, 0, 2 * length, times, 0);
-        recorder.submit();
-      });
-      sets.push({ querySet, times, bytes });
-    }
-    end();
-    const stamps = await this.#readback.read(sets.map(({ times, bytes }) => ({ gpu: times, bytes })));
-    for (const { querySet, times } of sets) {
-      querySet.destroy();
-      times.destroy();
-    }
+    const { parts, release } = recordTimes(this, executable, inputs, outputs);
+    const stamps = await this.readback.read(parts);
+    release();
     await this.#checks;
     this.#throwFailure();
-    return stamps.flatMap((buffer) => {
-      const nanoseconds = new BigUint64Array(buffer);
-      return Array.from(
-        { length: nanoseconds.length / 2 },
-        (_, k) => Number(nanoseconds[2 * k + 1]! - nanoseconds[2 * k]!) / 1e6,
-      );
-    });
+    return millisecondsOf(stamps);
   }
 
   async #timeByWaiting(
@@ -299,7 +303,7 @@ export class WebgpuDevice implements Backend {
         executable.encode(recorder, k, prepared);
         recorder.submit();
       });
-      await this.#readback.read([witness]);
+      await this.readback.read([witness]);
       times.push(performance.now() - start);
     }
     end();

@@ -87,7 +87,7 @@ export class WebgpuExecutable implements Executable {
     }
     this.#scratch = scratch;
     this.launches = program.launches.map((launch, k) => ({
-      label: launch.kernel.label,
+      label: labelOf(launch, pieces[k]!),
       steps: pieces[k]!.flatMap((piece) => this.#stepsOf(launch, piece)),
       inputs: launch.inputs.map((buffer) => sourceOf(program.buffers[buffer]!)),
       outputs: launch.outputs.map((buffer) => sourceOf(program.buffers[buffer]!)),
@@ -274,6 +274,12 @@ export class Recorder {
     this.endPass();
     this.device.queue.submit([this.encoder.finish()]);
   }
+}
+
+/** The kernel's label, with the tiles in which it is computed. */
+function labelOf({ kernel }: Launch, pieces: readonly LaunchPiece[]): string {
+  const tiles = pieces[0]?.schedule.tiles;
+  return tiles === undefined ? kernel.label : `${kernel.label} in tiles of ${tiles}`;
 }
 
 function sourceOf({ place }: ProgramBuffer): Source {

@@ -4,12 +4,14 @@
  * @module
  */
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
+import { planForGpu } from "./contraction_gpu.ts";
 import { deferStores, packOperand, storeLoads } from "./contraction_parts.ts";
 import { orient } from "./contraction_plan.ts";
 import { type Dispatch, type Family, mostTurns, type Schedule } from "./schedule.ts";
 import { simplifyFold } from "./simplify.ts";
 import { contractByRegisters, tileOf } from "./wgsl_contraction.ts";
-import { contractByTiles, sharedSide } from "./wgsl_contraction_shared.ts";
+import { guaranteedLimits, rankTilings, type TileChoice } from "./tiles.ts";
+import { contractByTiles } from "./wgsl_contraction_shared.ts";
 import { cumulate } from "./wgsl_cumulative.ts";
 import { foldByLanes, type FoldOptions } from "./wgsl_fold.ts";
 import { foldByTeams } from "./wgsl_fold_team.ts";
@@ -17,16 +19,23 @@ import { planFold } from "./fold_plan.ts";
 import { scatter } from "./wgsl_scatter.ts";
 import { sort } from "./wgsl_sort.ts";
 
+/** How a contraction finds its buffers. */
+type Target = FoldOptions & { readonly scratchFrom: number };
+
 /** Stores with more loads than this in one tile are done by a fold of their own. */
 const mostStoreLoads = 16;
 
 /** The dispatches of a kernel; none if there is nothing to compute. */
-export function generate(kernel: Kernel, family: Family): Schedule {
+export function generate(
+  kernel: Kernel,
+  family: Family,
+  tiles: TileChoice = { limits: guaranteedLimits },
+): Schedule {
   switch (kernel.kind) {
     case "fold":
       return { dispatches: fold(kernel, { family }), scratch: [] };
     case "contraction":
-      return contraction(kernel, family);
+      return contraction(kernel, family, tiles);
     case "cumulative":
       return cumulate(kernel, family);
     case "sort":
@@ -53,41 +62,53 @@ function isTeamWork(kernel: Fold, family: Family): boolean {
   return longest >= 64 && (plan.parallel === undefined || points(kernel.axes) < 4096);
 }
 
-function contraction(given: Contraction, family: Family): Schedule {
-  let kernel = orient(given);
-  const own = kernel.inputs.length;
-  if (points(kernel.rows) * points(kernel.columns) * points(kernel.batch) === 0) {
+function contraction(given: Contraction, family: Family, { limits, tiling: wanted }: TileChoice): Schedule {
+  if (points(given.rows) * points(given.columns) * points(given.batch) === 0) {
     return { dispatches: [], scratch: [] };
   }
-  const side = family === "gpu" ? sharedSide(kernel) : undefined;
-  if (side !== undefined) {
-    return { dispatches: [contractByTiles(kernel, { family, scratchFrom: own, side })], scratch: [] };
-  }
+  if (family === "software") return byRegisters(orient(given), { family, scratchFrom: given.inputs.length });
+  const { kernel, parts } = planForGpu(given);
+  const ranked = rankTilings(kernel, limits);
+  const { tiling } = ranked.find((each) => each.tiling === wanted) ?? ranked[0] ?? { tiling: undefined };
+  const own: Target = { family, scratchFrom: given.inputs.length };
+  const target = parts === undefined ? own : { ...own, toScratch: 0 };
+  const { dispatches, scratch } = tiling === undefined
+    ? byRegisters(kernel, target, parts && [parts.length])
+    : {
+      dispatches: [contractByTiles(kernel, { ...target, tiling })],
+      scratch: parts === undefined ? [] : [parts.length],
+    };
+  const joined = parts === undefined ? [] : fold(parts.fold, own);
+  return { dispatches: [...dispatches, ...joined], scratch, tiles: tiling?.name };
+}
+
+/** An oriented contraction by tiles in registers; `taken` = the scratch buffers that there are already. */
+function byRegisters(given: Contraction, options: Target, taken: readonly number[] = []): Schedule {
+  let kernel = given;
+  const { family, scratchFrom } = options;
   const tile = tileOf(kernel, family === "software" ? 64 : 4096);
   const dispatches: Dispatch[] = [];
-  const scratch: number[] = [];
+  const scratch = [...taken];
   for (const which of ["left", "right"] as const) {
     const across = which === "left"
       ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group))
       : Math.ceil(points(kernel.rows) / tile.rows);
     const packed = packOperand(kernel, which, across);
     if (packed === undefined) continue;
-    dispatches.push(
-      ...fold(packed.fold, { family, scratchFrom: own, toScratch: scratch.length }),
-    );
+    dispatches.push(...fold(packed.fold, { family, scratchFrom, toScratch: scratch.length }));
     scratch.push(packed.length);
     kernel = packed.kernel;
   }
   if (storeLoads(kernel) * tile.rows * tile.groups <= mostStoreLoads) {
-    dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
+    dispatches.push(contractByRegisters(kernel, { ...options, tile }));
     return { dispatches, scratch };
   }
   const parts = deferStores(kernel);
   // Scratch buffers are numbered in the order in which they become inputs.
   const toScratch = scratch.push(parts.length) - 1;
   dispatches.push(
-    contractByRegisters(parts.kernel, { family, scratchFrom: own, tile, toScratch }),
-    ...fold(parts.fold, { family, scratchFrom: own }),
+    contractByRegisters(parts.kernel, { family, scratchFrom, tile, toScratch }),
+    ...fold(parts.fold, { family, scratchFrom }),
   );
   return { dispatches, scratch };
 }

@@ -15,6 +15,14 @@ export interface Part {
   readonly bytes: number;
 }
 
+/** Parts on their way into a staging buffer. */
+interface Copied {
+  readonly staging: GPUBuffer;
+  readonly mapped: Promise<void>;
+  /** The bytes of each part, once it is mapped. */
+  readonly bytes: () => ArrayBuffer[];
+}
+
 /** Staging buffers beyond this size are not kept. */
 const largestKept = 64 * 2 ** 20;
 
@@ -30,9 +38,33 @@ export class Readback {
 
   /** Copies of the parts, as they are after all work submitted so far. */
   async read(parts: readonly Part[]): Promise<ArrayBuffer[]> {
+    const now = this.readNow(parts);
+    if (now !== undefined) return now;
     const results: ArrayBuffer[] = [];
-    for (const group of this.#groups(parts)) results.push(...await this.#readGroup(group));
+    for (const group of this.#groups(parts)) {
+      const { staging, mapped, bytes } = this.#copy(group);
+      try {
+        await mapped;
+        results.push(...bytes());
+      } finally {
+        this.#give(staging);
+      }
+    }
     return results;
+  }
+
+  /** The same before this returns; undefined where that does not work. */
+  readNow(parts: readonly Part[]): ArrayBuffer[] | undefined {
+    if (!this.#isImmediate) return undefined;
+    return this.#groups(parts).flatMap((group) => {
+      const { staging, mapped, bytes } = this.#copy(group);
+      mapped.catch(() => {});
+      try {
+        return bytes();
+      } finally {
+        this.#give(staging);
+      }
+    });
   }
 
   /** Parts that fit into one staging buffer together. */
@@ -51,9 +83,8 @@ export class Readback {
     return groups;
   }
 
-  async #readGroup(parts: readonly Part[]): Promise<ArrayBuffer[]> {
-    const total = parts.reduce((sum, { bytes }) => sum + padded(bytes), 0);
-    if (total === 0) return parts.map(() => new ArrayBuffer(0));
+  #copy(parts: readonly Part[]): Copied {
+    const total = Math.max(8, parts.reduce((sum, { bytes }) => sum + padded(bytes), 0));
     const staging = this.#take(total);
     const encoder = this.device.createCommandEncoder({ label: "read" });
     const places: number[] = [];
@@ -65,14 +96,14 @@ export class Readback {
     }
     this.device.queue.submit([encoder.finish()]);
     const mapped = staging.mapAsync(mapForReading, 0, total);
-    try {
-      if (this.#isImmediate) mapped.catch(() => {});
-      else await mapped;
-      const all = staging.getMappedRange(0, total);
-      return parts.map(({ bytes }, k) => all.slice(places[k]!, places[k]! + bytes));
-    } finally {
-      this.#give(staging);
-    }
+    return {
+      staging,
+      mapped,
+      bytes: () => {
+        const all = staging.getMappedRange(0, total);
+        return parts.map(({ bytes }, k) => all.slice(places[k]!, places[k]! + bytes));
+      },
+    };
   }
 
   #take(bytes: number): GPUBuffer {

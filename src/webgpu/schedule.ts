@@ -33,6 +33,8 @@ export interface Dispatch {
 export interface Schedule {
   readonly dispatches: readonly Dispatch[];
   readonly scratch: readonly number[];
+  /** The name of the tiles in which a contraction is computed, if it is. */
+  readonly tiles?: string | undefined;
 }
 
 /** Most workgroups along one dimension of a dispatch. */

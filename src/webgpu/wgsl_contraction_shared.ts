@@ -1,120 +1,196 @@
 /**
- * Contractions for real GPUs: a workgroup computes a square tile of the output, and brings what it needs of
- * both operands to workgroup memory once for all its invocations, each of which sums four rows by four columns.
+ * Contractions for real GPUs: a workgroup computes a tile of the output. In every turn it brings what it needs
+ * of both operands for some steps of the inner axes to workgroup memory, once for all its invocations; each of
+ * these then adds to its sums in registers.
+ *
+ * Barriers stand only where all invocations come by together, which browsers insist on.
  *
  * @module
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
-import { readingOf, type Side } from "./contraction_plan.ts";
-import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { layoutOf, ownAxes, type Reading, readingOf, type Side } from "./contraction_plan.ts";
+import type { Dispatch } from "./schedule.ts";
+import { formsOf } from "./simplify.ts";
+import { depth, sizeOf, type Tiling } from "./tiles.ts";
 import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
-import { Emitter, widened } from "./wgsl_expression.ts";
+import { component, Emitter, type Value, widened } from "./wgsl_expression.ts";
+import { type Place, placesAlong, tilesAlong, writeStores } from "./wgsl_tile.ts";
 
-import { placesAlong, type Tile, tilesAlong, writeStores } from "./wgsl_tile.ts";
-
-const perInvocation: Tile = { rows: 4, groups: 1, group: 4 };
-
-/** Invocations along one side of a tile; the tile is four times as wide. Undefined: too little for tiles. */
-export function sharedSide(kernel: Contraction): 8 | 16 | undefined {
-  const [m, n] = [points(kernel.rows), points(kernel.columns)];
-  if (Math.min(m, n) < 16 || points(kernel.inner) < 16) return undefined;
-  const tiles = points(kernel.batch) * Math.ceil(m / 64) * Math.ceil(n / 64);
-  return Math.min(m, n) >= 48 && tiles >= 64 ? 16 : 8;
+/** How a contraction is computed by tiles. */
+export interface TileOptions {
+  readonly tiling: Tiling;
+  /** Inputs from this number on are scratch buffers. */
+  readonly scratchFrom: number;
+  /** Output 0 is this scratch buffer. */
+  readonly toScratch?: number;
 }
 
-/** The dispatch of an oriented contraction, with `side` by `side` invocations per tile. */
+/** One operand in workgroup memory: `depth` rows of vectors, each of which is four neighbours of its own axis. */
+interface Panel {
+  readonly side: Side;
+  /** The first vector of the tile among those of the whole operand. */
+  readonly first: string;
+  /** Vectors per step of the inner axes. */
+  readonly groups: number;
+  /** The number of the invocation among those that fill the panel. */
+  readonly worker: string;
+  readonly team: number;
+}
+
+/** The dispatch of an oriented contraction. */
 export function contractByTiles(
   kernel: Contraction,
-  { family, scratchFrom, side }: { family: Family; scratchFrom: number; side: 8 | 16 },
+  { tiling, scratchFrom, toScratch }: TileOptions,
 ): Dispatch {
-  const team = side * side;
-  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom });
+  const { rowLanes, columnLanes, rowGroups, columnGroups } = tiling;
+  const { rows, columns, team } = sizeOf(tiling);
+  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch });
   const block = shader.body;
-  shader.shared("leftTile", "vec4<f32>", team);
-  shader.shared("rightTile", "vec4<f32>", team);
-  const rowTiles = tilesAlong(kernel.rows, 4 * side);
-  const columnTiles = tilesAlong(kernel.columns, 4 * side);
+  shader.shared("leftTile", "vec4<f32>", depth * rows / 4);
+  shader.shared("rightTile", "vec4<f32>", depth * columns / 4);
+  const rowTiles = tilesAlong(kernel.rows, rows);
+  const columnTiles = tilesAlong(kernel.columns, columns);
   const number = shader.begin(points(kernel.batch) * rowTiles * columnTiles, "workgroup");
   const rest = block.let(`${number} / ${columnTiles}u`);
   const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined, "batch");
-  const firstRow = block.let(`(${rest} % ${rowTiles}u) * ${side}u`);
-  const firstColumn = block.let(`(${number} % ${columnTiles}u) * ${side}u`);
-  const [x, y] = [block.let(`local.x % ${side}u`), block.let(`local.x / ${side}u`)];
+  const firstRow = block.let(`(${rest} % ${rowTiles}u) * ${rows / 4}u`);
+  const firstColumn = block.let(`(${number} % ${columnTiles}u) * ${columns / 4}u`);
+  const [x, y] = [block.let(`local.x % ${columnLanes}u`), block.let(`local.x / ${columnLanes}u`)];
+  // Where a panel takes half of the invocations, each panel takes another half.
+  const opposite = block.let(`local.x ^ ${team / 2}u`);
 
-  const inner = points(kernel.inner);
-  const sums = Array.from({ length: 4 }, () => [block.variable("f32", 4, "vec4<f32>(0.0f)")]);
-  const inside = new Block(shader, block);
+  const sums = Array.from(
+    { length: 4 * rowGroups },
+    () => Array.from({ length: columnGroups }, () => block.variable("f32", 4, "vec4<f32>(0.0f)")),
+  );
   const step = shader.fresh();
-  fill(inside, kernel, "left", { first: firstRow, step, side, x, y, batch });
-  fill(inside, kernel, "right", { first: firstColumn, step, side, x, y, batch });
+  const inside = new Block(shader, block);
+  const left = { side: "left", first: firstRow, groups: rows / 4, worker: "local.x", team } as const;
+  const right = { side: "right", first: firstColumn, groups: columns / 4, worker: opposite, team } as const;
+  fill(inside, kernel, left, step, batch);
+  fill(inside, kernel, right, step, batch);
   inside.lines.push("workgroupBarrier();");
-  for (let k = 0; k < side; k++) {
-    const [a, b] = [
-      inside.define(`leftTile[${k * side}u + ${y}]`),
-      inside.define(`rightTile[${k * side}u + ${x}]`),
-    ];
-    sums.forEach(([sum], i) => inside.lines.push(`${sum} += ${a}.${"xyzw"[i]} * ${b};`));
-  }
+  multiply(inside, tiling, x, y, sums);
   inside.lines.push("workgroupBarrier();");
-  block.nest(`for (var ${step} = 0u; ${step} < ${inner}u; ${step} += ${side}u)`, inside);
-  checkTurns(kernel.label, Math.ceil(inner / side), family);
+  const inner = points(kernel.inner);
+  block.nest(`for (var ${step} = 0u; ${step} < ${inner}u; ${step} += ${depth}u)`, inside);
 
-  const rows = placesAlong(block, block.let(`${firstRow} + ${y}`), kernel, {
-    side: "left",
-    length: 4,
-    isPadded: true,
-  });
-  const columns = placesAlong(block, block.let(`${firstColumn} + ${x}`), kernel, {
-    side: "right",
-    length: 4,
-    isPadded: true,
-  });
-  writeStores(block, kernel, perInvocation, batch, rows, columns, sums);
+  // Neighbouring invocations hold neighbouring vectors, so that they read and write side by side.
+  const places = (side: Side, first: string, lane: string, lanes: number, count: number): Place[] =>
+    Array.from({ length: count }, (_, k) => {
+      const group = block.let(k === 0 ? `${first} + ${lane}` : `${first} + ${lane} + ${k * lanes}u`);
+      return placeAt(block, kernel, side, group, 4 * lanes * count);
+    });
+  const ownRows = places("left", firstRow, y, rowLanes, rowGroups);
+  const ownColumns = places("right", firstColumn, x, columnLanes, columnGroups);
+  const own = { rows: 4 * rowGroups, groups: columnGroups, group: 4 } as const;
+  writeStores(block, kernel, own, batch, ownRows, ownColumns, sums);
   return shader.finish();
 }
 
-/** Every invocation brings four neighbouring rows (or columns) at one step of the inner axes. */
+/** The products of one turn, written out: a loop would cost more than what is in it. */
+function multiply(
+  inside: Block,
+  { rowLanes, columnLanes, rowGroups, columnGroups }: Tiling,
+  x: string,
+  y: string,
+  sums: readonly (readonly string[])[],
+): void {
+  const vectors = (panel: string, step: number, lane: string, lanes: number, count: number): string[] =>
+    Array.from(
+      { length: count },
+      (_, k) => inside.define(`${panel}[${(step * count + k) * lanes}u + ${lane}]`),
+    );
+  for (let k = 0; k < depth; k++) {
+    const left = vectors("leftTile", k, y, rowLanes, rowGroups);
+    const right = vectors("rightTile", k, x, columnLanes, columnGroups);
+    sums.forEach((row, i) => {
+      const factor = `vec4<f32>(${left[i >> 2]}.${"xyzw"[i & 3]})`;
+      // Said to be one operation, so that no compiler rounds in one tiling and not in another.
+      row.forEach((sum, j) => inside.lines.push(`${sum} = fma(${factor}, ${right[j]}, ${sum});`));
+    });
+  }
+}
+
+/** Fills a panel: neighbouring invocations read neighbouring addresses. */
 function fill(
   inside: Block,
   kernel: Contraction,
-  which: Side,
-  { first, step, side, x, y, batch }: {
-    first: string;
-    step: string;
-    side: number;
-    x: string;
-    y: string;
-    batch: readonly AxisValue[];
-  },
+  panel: Panel,
+  step: string,
+  batch: readonly AxisValue[],
 ): void {
-  const outer = inside.parent!;
-  const isLeft = which === "left";
-  // Neighbouring invocations read neighbouring addresses.
-  const { reading } = readingOf(kernel, which);
-  const [group, k] = reading === "own" ? [x, y] : [y, x];
-  const [place] = placesAlong(outer, outer.let(`${first} + ${group}`), kernel, {
-    side: which,
-    length: 4,
-    isPadded: true,
-  });
-  const at = inside.let(`${step} + ${k}`);
-  const inner = decodeAxes(inside, at, kernel.inner, undefined, "inner");
+  const { side, worker, groups, team } = panel;
+  const { reading } = readingOf(kernel, side);
+  const quads = reading === "inner";
+  // What an invocation takes at once: four steps of the inner axes, or one.
+  const steps = quads ? depth / 4 : depth;
+  const units = groups * steps;
+  const isIdle = units < team;
+  const target = isIdle ? new Block(inside.shader, inside) : inside;
+  const innerFirst = quads || (reading === "single" && !isOwnCloser(kernel, side));
+  const outer = inside.shader.body;
+  const length = points(kernel.inner);
+  for (let round = 0; round < Math.ceil(units / team); round++) {
+    const split = (size: number): [string, string] => {
+      const quotient = outer.let(`${worker} / ${size}u`);
+      const later = round === 0 ? quotient : outer.let(`${quotient} + ${round * team / size}u`);
+      return [outer.let(`${worker} % ${size}u`), later];
+    };
+    const [fast, slow] = split(innerFirst ? steps : groups);
+    const [group, k] = innerFirst ? [slow, fast] : [fast, slow];
+    const place = placeAt(outer, kernel, side, outer.let(`${panel.first} + ${group}`), 4 * groups);
+    const at = target.let(quads ? `(${step} >> 2u) + ${k}` : `${step} + ${k}`);
+    const vectors = readGroup(target, kernel, side, batch, place, at, reading);
+    // Past the end both operands are zero: a NaN in memory must not get into the sum.
+    const exists = `${at} < ${length / (quads ? 4 : 1)}u`;
+    vectors.forEach((vector, c) => {
+      const row = quads ? `(${k} * 4u + ${c}u)` : k;
+      const value = length % depth === 0 ? vector : `select(vec4<f32>(0.0f), ${vector}, ${exists})`;
+      target.lines.push(`${side}Tile[${row} * ${groups}u + ${group}] = ${value};`);
+    });
+  }
+  if (isIdle) inside.nest(`if (${worker} < ${units}u)`, target);
+}
+
+/** Four neighbours of a side, by their number; `perTile` = rows or columns of a tile, of which the last may be cut off. */
+function placeAt(block: Block, kernel: Contraction, side: Side, group: string, perTile: number): Place {
+  const [own] = ownAxes(kernel, side);
+  const isPadded = points(own) % perTile !== 0;
+  return placesAlong(block, group, kernel, { side, length: 4, isPadded })[0]!;
+}
+
+/** Four neighbours of a side at one step of the inner axes; or at four steps, where these lie side by side. */
+function readGroup(
+  target: Block,
+  kernel: Contraction,
+  side: Side,
+  batch: readonly AxisValue[],
+  place: Place,
+  at: string,
+  reading: Reading,
+): string[] {
+  const last = kernel.inner.length - 1;
+  const quads = reading === "inner";
+  const inner = decodeAxes(target, at, kernel.inner, quads ? last : undefined, quads ? "quads" : "inner");
   const nothing = (list: readonly number[]): AxisValue[] => list.map(() => fixed(0));
-  const read = (own: readonly AxisValue[]) =>
-    new Emitter(
-      inside,
-      isLeft
-        ? [...batch, ...own, ...nothing(kernel.columns), ...inner]
-        : [...batch, ...nothing(kernel.rows), ...own, ...inner],
-    ).value(kernel[which]);
-  const value = place!.vector === undefined || reading !== "own"
-    ? `vec4<f32>(${place!.single.map((own) => read(own).text).join(", ")})`
-    : widened(read(place!.vector), "f32", 4);
-  // Past the end both operands are zero: a NaN in memory must not get into the sum.
-  inside.lines.push(
-    `${which}Tile[${k} * ${side}u + ${group}] = select(vec4<f32>(0.0f), ${value}, ${at} < ${
-      points(kernel.inner)
-    }u);`,
+  const read = (own: readonly AxisValue[]): Value => {
+    const sides = side === "left" ? [...own, ...nothing(kernel.columns)] : [...nothing(kernel.rows), ...own];
+    return new Emitter(target, [...batch, ...sides, ...inner]).value(kernel[side]);
+  };
+  if (reading === "own" && place.vector !== undefined) return [widened(read(place.vector), "f32", 4)];
+  const values = place.single.map(read);
+  return Array.from(
+    { length: quads ? 4 : 1 },
+    (_, c) => `vec4<f32>(${values.map((value) => component(value, c)).join(", ")})`,
   );
+}
+
+/** Whether neighbours of the operand's own axis lie closer together in memory than those of the inner axes. */
+function isOwnCloser(kernel: Contraction, side: Side): boolean {
+  const [own, first] = ownAxes(kernel, side);
+  const coefficients = formsOf(kernel[side])[0]?.coefficients ?? [];
+  const distance = (axis: number): number => Math.abs(coefficients[axis] ?? 0) || Infinity;
+  return distance(first + own.length - 1) <= distance(layoutOf(kernel).end - 1);
 }
