@@ -137,3 +137,18 @@ Deno.test("statistics over a column do not join a walk along the rows", () => {
   const d = ops.sub(x, ops.mean(x, { axis: 0 }));
   check([ops.div(d, ops.sqrt(ops.mean(ops.square(d), { axis: 0 }))), ops.sum(d)]);
 });
+
+Deno.test("a reduction whose only reader is another order of it is stored in that order", () => {
+  const [x, filter, bias] = [ramp([2, 30, 8]), ramp([8, 1, 3, 3]), ramp([8, 1, 1])];
+  const map = ops.reshape(ops.transpose(x, { axes: [0, 2, 1] }), [2, 8, 5, 6]);
+  const mixed = ops.add(ops.conv2d(map, filter, { padding: 1, groups: 8 }), bias);
+  const tokens = ops.transpose(ops.reshape(mixed, [2, 8, 30]), { axes: [0, 2, 1] });
+  // Two readers, so that the convolution is a buffer of its own; both read channels side by side.
+  const outputs = [ops.gelu(tokens), ops.matmul(tokens, ramp([8, 3]))];
+  check(outputs);
+  const { launches } = checkLowering(outputs, targets[0]!);
+  const { kernel } = launches.find(({ kernel }) => kernel.kind === "fold" && kernel.stages.length > 0)!;
+  assert(kernel.kind === "fold");
+  const channels = kernel.axes.indexOf(8);
+  assertEquals(kernel.stores[0]!.at.coefficients[channels], 1);
+});
