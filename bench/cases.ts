@@ -98,7 +98,7 @@ const operations: readonly Case[] = [
   streaming("gelu(x a + b) + x, 4M", "gelu", { inputs: [uniform([million4], 5, 4)], written: million4 }),
   {
     ...streaming("sum of 4M", "sum", { inputs: [uniform([million4], 5, 4)], written: 0 }),
-    // The terms have both signs, so their sum is as small as a ten-thousandth of what is added up.
+    // The terms have both signs, so their sum is a small part of what is added up.
     tolerance: 1e-3,
   },
   streaming("softmax [8192, 256]", "softmax", { inputs: [rows], written: 8192 * 256 }),

@@ -41,6 +41,12 @@ export interface Effort {
   readonly seconds: number;
 }
 
+/**
+ * Milliseconds between turns: threads of OpenMP, OpenBLAS and ONNX Runtime go on spinning for a while when their work
+ * is done, and would slow down who comes next.
+ */
+const pause = 100;
+
 /** The middle of some numbers. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -60,7 +66,10 @@ export async function measure(entries: readonly Entry[], effort: Effort): Promis
   const start = performance.now();
   for (let round = 0; round < effort.most; round++) {
     if (round >= effort.least && performance.now() - start > 1000 * effort.seconds) break;
-    for (const runner of runners) await runner.round();
+    for (const runner of runners) {
+      await new Promise((done) => setTimeout(done, pause));
+      await runner.round();
+    }
   }
   const outcomes: Outcome[] = [];
   for (const runner of runners) outcomes.push(await runner.end());
