@@ -9,15 +9,15 @@
  *
  * @module
  */
-import { cases, chosenCases } from "./cases.ts";
+import { chosenCases } from "./cases.ts";
+import { writeFigures } from "./document.ts";
 import { describeRun } from "./machine.ts";
 import { type Command, denoCommand, Participant } from "./participant.ts";
 import { isFigure, measure, median, type Outcome } from "./rounds.ts";
-import { alignedTable, markdownTable, short, updateTable } from "./table.ts";
+import { alignedTable, markdownTable, short } from "./table.ts";
 import { difference } from "./values.ts";
 
 const effort = { least: 3, most: 5, seconds: 8 } as const;
-const document = new URL("../docs/performance.md", import.meta.url);
 const models = await Deno.makeTempDir({ prefix: "onnx" });
 
 function peer(name: string, path: string, args: readonly string[]): Command {
@@ -126,8 +126,4 @@ for (const item of chosen) {
 for (const participant of participants) await participant.close();
 await Deno.remove(models, { recursive: true });
 console.log(flags.includes("--markdown") ? markdownTable(rows) : alignedTable(rows));
-if (flags.includes("--write")) {
-  const place = { name: "peers", names: cases.map(({ name }) => name) };
-  const text = updateTable(await Deno.readTextFile(document), place, rows);
-  await Deno.writeTextFile(document, text.replace(/^Compared .*$/m, `Compared ${run}.`));
-}
+if (flags.includes("--write")) await writeFigures({ name: "peers", word: "Compared" }, rows, run);

@@ -8,14 +8,14 @@
  *
  * @module
  */
-import { cases, chosenCases } from "./cases.ts";
+import { type Case, chosenCases } from "./cases.ts";
+import { writeFigures } from "./document.ts";
 import { describeRun } from "./machine.ts";
 import { denoCommand, Participant } from "./participant.ts";
 import { type Effort, isFigure, measure, median, type Outcome } from "./rounds.ts";
-import { alignedTable, markdownTable, short, speed, updateTable, value } from "./table.ts";
+import { alignedTable, markdownTable, short, speed, value } from "./table.ts";
 
 const effort: Effort = { least: 3, most: 9, seconds: 4 };
-const document = new URL("../docs/performance.md", import.meta.url);
 
 const words = Deno.args.filter((arg) => !arg.startsWith("--") && arg !== "cpu" && arg !== "webgpu");
 const flags = Deno.args.filter((arg) => arg.startsWith("--"));
@@ -29,7 +29,7 @@ const participants = devices.map((device) =>
   new Participant(denoCommand(device, { path: "ours.ts", args: [device] }))
 );
 
-const cellsOf = (item: (typeof cases)[number], outcome: Outcome): string[] => {
+const cellsOf = (item: Case, outcome: Outcome): string[] => {
   if (!isFigure(outcome)) return ["–", "", ""];
   const first = item.figure === "time" ? `${short(outcome.first)} ms` : "";
   return [value(item, outcome), speed(item, median(outcome.rounds)), first];
@@ -50,8 +50,4 @@ for (const item of chosenCases(words)) {
 }
 for (const participant of participants) await participant.close();
 console.log(flags.includes("--markdown") ? markdownTable(rows) : alignedTable(rows));
-if (flags.includes("--write")) {
-  const place = { name: "figures", names: cases.map(({ name }) => name) };
-  const text = updateTable(await Deno.readTextFile(document), place, rows);
-  await Deno.writeTextFile(document, text.replace(/^Measured .*$/m, `Measured ${run}.`));
-}
+if (flags.includes("--write")) await writeFigures({ name: "figures", word: "Measured" }, rows, run);

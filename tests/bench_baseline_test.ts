@@ -10,6 +10,7 @@ import {
   sentence,
   withRatios,
 } from "../bench/baseline.ts";
+import { withParagraph } from "../bench/document.ts";
 import { median } from "../bench/rounds.ts";
 import { markdownTable, short, updateTable } from "../bench/table.ts";
 import { difference, summarize, valuesOf } from "../bench/values.ts";
@@ -85,6 +86,10 @@ Deno.test("rows of a document's table are replaced by name and put in order", ()
   assert(!widened.includes("| a |"));
   const begun = updateTable("<!-- figures -->\n\nMore\n", place, [["", "cpu"], ["a", "1"]]);
   assertEquals(begun, "<!-- figures -->\n\n|  | cpu |\n| --- | ---: |\n| a | 1 |\n\nMore\n");
+  assertEquals(
+    withParagraph("a\n\nMeasured then,\nthere.\n\nb\n", "Measured", "$1"),
+    "a\n\nMeasured $1\n\nb\n",
+  );
   assertThrows(() => updateTable("", place, [["", "cpu"]]), Error, "Cannot update the table figures");
 });
 
