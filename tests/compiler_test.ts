@@ -2,6 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import * as ops from "../ops/mod.ts";
 import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
+import { lower } from "../src/evaluate.ts";
+import { buildGraph } from "../src/graph.ts";
 import { primitives } from "../src/primitive.ts";
 import { checkLowering, type Target } from "./support/pipeline.ts";
 
@@ -120,6 +122,17 @@ Deno.test("long chains do not grow kernels without bound", () => {
   for (let k = 0; k < 500; k++) x = ops.sin(ops.add(x, 0.5));
   const program = checkLowering([x], targets[0], 1e-4);
   assert(program.launches.length > 3 && program.launches.length < 40);
+});
+
+Deno.test("thousands of products or reductions, each of the one before, do not overflow the stack", () => {
+  let [x, y] = [ramp([2, 2]), ramp([3, 3])];
+  const [w, rest] = [tensor([[0, 1], [1, 0]]), ramp([3, 1])];
+  for (let k = 0; k < 5000; k++) {
+    x = ops.matmul(x, w);
+    y = ops.mul(ops.sum(y, { axis: 1, keepDims: true }), ops.transpose(rest));
+  }
+  assertEquals(lower(buildGraph([x]).graph, targets[0]!).launches.length, 5000);
+  assert(lower(buildGraph([y]).graph, targets[0]!).launches.length >= 5000);
 });
 
 Deno.test("softmax and layer norm are one kernel each", () => {

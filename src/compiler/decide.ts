@@ -31,8 +31,8 @@ interface Virtual {
   readonly sources: ReadonlySet<number>;
   /** Contractions that are not buffers and would be the body of the kernel that reads this. */
   readonly products: ReadonlySet<number>;
-  /** Whether a reduction would be the body of that kernel. */
-  readonly reduces: boolean;
+  /** Likewise reductions. */
+  readonly reductions: ReadonlySet<number>;
 }
 
 const none: ReadonlySet<number> = new Set();
@@ -47,7 +47,7 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
   const virtual: Virtual[] = [];
   const below = (place: number): Virtual =>
     nodes[place]!.op === undefined || realised.has(place)
-      ? { cost: 1, size: 1, sources: new Set([place]), products: none, reduces: false }
+      ? { cost: 1, size: 1, sources: new Set([place]), products: none, reductions: none }
       : virtual[place]!;
 
   nodes.forEach((node, place) => {
@@ -73,18 +73,20 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     const own = node.op.lowering.kind === "elementwise" ? node.op.lowering.cost : kind === "gather" ? 3 : 0;
     const isAnchor = kind === "reduction" || kind === "contraction" || kind === "kernel" ||
       kind === "assembly";
+    const passed = (of: (part: Virtual) => ReadonlySet<number>): ReadonlySet<number> =>
+      kind === "elementwise" || kind === "movement" ? union(parts.map(of)) : none;
     virtual[place] = {
       cost: isAnchor ? Infinity : own + parts.reduce((sum, part) => sum + part.cost, 0),
       size: (kind === "movement" ? 0 : 1) + parts.reduce((sum, part) => sum + part.size, 0),
       sources: union(parts.map((part) => part.sources)),
-      products: kind === "contraction"
-        ? new Set([place])
-        : kind === "elementwise" || kind === "movement"
-        ? union(parts.map((part) => part.products))
-        : none,
-      reduces: kind === "reduction" ||
-        ((kind === "elementwise" || kind === "movement") && parts.some((part) => part.reduces)),
+      products: kind === "contraction" ? new Set([place]) : passed((part) => part.products),
+      reductions: kind === "reduction" ? new Set([place]) : passed((part) => part.reductions),
     };
+    // Within an operand nothing is the body of the kernel. These nodes would get their buffers anyway, but one from
+    // within the other, as deep as a chain of them is long.
+    if (kind === "contraction" || kind === "reduction" || kind === "gather") {
+      for (const body of union(parts.flatMap((part) => [part.products, part.reductions]))) realised.add(body);
+    }
     const { cost } = virtual[place]!;
     const isMovement = kind === "movement" || kind === "generator";
     if (outputs.has(place)) realised.add(place);
@@ -101,7 +103,11 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     const isBody = kind === "reduction" || kind === "contraction";
     if (isBody && readers[place]!.size > 1) realised.add(place);
   });
-  storeAsRead(graph, realised, (place) => virtual[place]!.reduces && virtual[place]!.products.size === 0);
+  storeAsRead(
+    graph,
+    realised,
+    (place) => virtual[place]!.reductions.size > 0 && virtual[place]!.products.size === 0,
+  );
   const final = findSinks(graph, realised);
   return { realised, shared: new Set(nodes.flatMap((_, place) => final[place]!.size > 1 ? [place] : [])) };
 }
