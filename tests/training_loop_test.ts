@@ -206,16 +206,18 @@ function countingStep(): Step {
   };
 }
 
+/** Batches of a source whose fourth cannot be read. */
+async function* failing(): AsyncGenerator<Batch, void, undefined> {
+  const source = delayed(0);
+  for (let k = 0; k < 3; k++) yield (await source.next()).value!;
+  await source.return();
+  throw new DataError("Cannot read the fourth image");
+}
+
 Deno.test("runSteps() throws the loader's error at the step that needs the batch", async () => {
   await setDevice("cpu");
   for (const readEvery of [1, 8]) {
     const seen: number[] = [];
-    async function* failing(): AsyncGenerator<Batch, void, undefined> {
-      const source = delayed(0);
-      for (let k = 0; k < 3; k++) yield (await source.next()).value!;
-      await source.return();
-      throw new DataError("Cannot read the fourth image");
-    }
     const step = countingStep();
     const run = runSteps({} as TrainState, {
       ...{ from: 0, to: 9, crop, readEvery, batches: failing(), key: random.key(0), stepAt: () => step },
