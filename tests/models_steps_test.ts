@@ -172,6 +172,25 @@ onCpu("allsparkStep() is the same compiled or not, and for the same key", async 
   assert(values.some((value, k) => Math.abs(value - moved[k]!) > 1e-6));
 });
 
+onCpu("allsparkStep() that recomputes its blocks has the same losses and gradients", async () => {
+  const dropping: StepConfig = {
+    ...config,
+    rates: { dropPath: 0.5, attention: 0.1, projection: 0.1, head: 0.1 },
+  };
+  const state = await stateOf(dropping);
+  const [kept, again] = [false, true].map((recompute) =>
+    jit(allsparkStep({ ...dropping, recompute }))(state, batch, key)
+  );
+  assertEquals(await numbersOf(again!), await numbersOf(kept!));
+  assertEquals(await again!.pseudoLabel!.data(), await kept!.pseudoLabel!.data());
+  assertEquals(await again!.channelClass!.data(), await kept!.channelClass!.data());
+  const expected = await concatenated(kept!.gradients);
+  assertClose(await concatenated(again!.gradients), expected, "gradients", {
+    relative: 1e-4,
+    absolute: 1e-6,
+  });
+});
+
 onCpu("allsparkStep() groups by logits or probabilities, and labels by itself or the memory", async () => {
   // Logits of another scale, so that the softmax bends them.
   const state = await stateOf(config);
