@@ -165,3 +165,33 @@ Deno.test("a reduction whose only reader is another order of it is stored in tha
   const channels = kernel.axes.indexOf(8);
   assertEquals(kernel.stores[0]!.at.coefficients[channels], 1);
 });
+
+Deno.test("intermediates share slots whenever they are not needed at the same time", () => {
+  // Sizes rise, fall and rise again, and every third value is kept to the end.
+  const kept: Tensor[] = [];
+  let x = ramp([32, 3]);
+  for (let k = 0; k < 30; k++) {
+    const width = 1 + ((k * k * 7) % 97);
+    x = ops.softmax(ops.matmul(x, ramp([x.shape[1]!, width])));
+    if (k % 3 === 0) kept.push(ops.sum(x, { axis: 1 }));
+  }
+  const output = kept.reduce((total, row) => ops.mul(ops.add(total, row), ops.sum(x)));
+  const { buffers, launches, slots } = checkLowering([output], targets[0], 1e-4);
+  const uses = buffers.map((_, buffer) =>
+    launches.flatMap(({ inputs, outputs }, time) =>
+      inputs.includes(buffer) || outputs.includes(buffer) ? [time] : []
+    )
+  );
+  const isAlive = (buffer: number, time: number): boolean =>
+    uses[buffer]![0]! <= time && uses[buffer]!.at(-1)! >= time;
+  const temporaries = buffers.flatMap(({ place }, k) => place.kind === "temporary" ? [k] : []);
+  const peak = launches.reduce((most, _, time) => {
+    const alive = temporaries.filter((buffer) => isAlive(buffer, time));
+    const taken = alive.map((buffer) => buffers[buffer]!.place.index);
+    assertEquals(new Set(taken).size, alive.length, `two buffers in one slot at launch ${time}`);
+    return Math.max(most, alive.reduce((bytes, buffer) => bytes + 4 * buffers[buffer]!.length, 0));
+  }, 0);
+  for (const k of temporaries) assert(4 * buffers[k]!.length <= slots[buffers[k]!.place.index]!);
+  const held = slots.reduce((sum, bytes) => sum + bytes, 0);
+  assert(held <= 1.1 * peak, `${held} bytes are held; at most ${peak} are needed at once`);
+});

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { DType } from "../src/dtype.ts";
 import { interpretProgram } from "../src/compiler/interpret.ts";
+import { heirsOf } from "../src/compiler/heirs.ts";
 import type { Affine, Expr, Kernel, Launch, Program, ProgramBuffer } from "../src/compiler/kernel.ts";
 import { ModuleBuilder } from "../src/cpu/assembler.ts";
 import { CpuDevice } from "../src/cpu/device.ts";
@@ -87,6 +88,72 @@ for (const threads of [1, 2, 3]) {
     });
   });
 }
+
+/** Memory that a device keeps for later after four runs, each of the result of the one before. */
+async function pooledAfterRuns(amounts: readonly number[], givenUp: readonly number[]): Promise<number> {
+  let pooled = 0;
+  await withDevice(2, async (device) => {
+    const program = device.compile(chain(amounts));
+    let x = device.allocate(size * 4);
+    device.write(x, ramp);
+    for (let k = 0; k < 4; k++) {
+      const y = device.allocate(size * 4);
+      program.run([x], [y], givenUp);
+      x.release();
+      x = y;
+    }
+    assertEquals(await read(device, x), raised(4 * amounts.reduce((a, b) => a + b)));
+    pooled = device.memory().pooledBytes;
+  });
+  return pooled;
+}
+
+Deno.test("outputs inherit the memory of inputs that are given up and no longer read", async () => {
+  const buffersSaved = async (amounts: readonly number[]): Promise<number> => {
+    const bytes = await pooledAfterRuns(amounts, []) - await pooledAfterRuns(amounts, [0]);
+    // The small records of runs may or may not find old ones to replace.
+    return Math.round(bytes / (size * 4));
+  };
+  assertEquals(await buffersSaved([1, 2]), 1);
+  // A single launch reads and writes at once.
+  assertEquals(await buffersSaved([3]), 0);
+
+  await withDevice(2, async (device) => {
+    const program = device.compile(chain([9, 1]));
+    const [x, y] = [device.allocate(size * 4), device.allocate(size * 4)];
+    device.write(x, ramp);
+    const before = read(device, x);
+    program.run([x], [y], [0]);
+    x.release();
+    assertEquals(await before, ramp);
+    assertEquals(await read(device, y), raised(10));
+  });
+});
+
+Deno.test("heirsOf() pairs outputs with inputs of their size that are read for the last time before", () => {
+  const place = (
+    kind: ProgramBuffer["place"]["kind"],
+    index: number,
+    length: number,
+  ): ProgramBuffer => ({ length, dtype: "i32", place: { kind, index } });
+  const lengths = [8, 8, 4, 8, 8];
+  const buffers = [
+    ...lengths.map((length, k) => place("input", k, length)),
+    ...lengths.map((length, k) => place("output", k, length)),
+  ];
+  // Output k is written from input k; the last launch reads input 1 again.
+  const launches: Launch[] = [0, 1, 2, 3, 4].map((k) => ({
+    kernel: adder(1),
+    inputs: k === 4 ? [1, 4] : [k],
+    outputs: [5 + k],
+  }));
+  const pairs = (givenUp: number[]): [number, number][] => [
+    ...heirsOf({ buffers, launches, slots: [] }, givenUp),
+  ];
+  assertEquals(pairs([0, 1, 2, 3, 4]), [[1, 0], [4, 3]]);
+  assertEquals(pairs([1, 2, 3]), [[4, 3]]);
+  assertEquals(pairs([]), []);
+});
 
 Deno.test("runs are queued, and later writes, runs and releases do not disturb earlier ones", async () => {
   await withDevice(2, async (device) => {

@@ -45,6 +45,16 @@ Deno.test("batches have the promised shapes and values", async () => {
   assert(labeled.image.every((value) => value > -2.2 && value < 2.7));
 });
 
+Deno.test("batches are made before the first is asked for", async () => {
+  await using loader = openLoader(dataset, { ...options, prefetch: 3 });
+  const batches = loader.batches({ to: 3 });
+  // The one worker takes tasks in order, so the batches are there when this image is.
+  await loader.images(dataset.val.slice(0, 1)).next();
+  const first = await Promise.race([batches.next(), new Promise((resolve) => setTimeout(resolve))]);
+  assertEquals((first as IteratorResult<Batch>).value?.step, 0);
+  assertEquals(await Array.fromAsync(batches), (await take({ to: 3 })).slice(1));
+});
+
 Deno.test("stopping early leaves the loader usable", async () => {
   await using loader = openLoader(dataset, options);
   for await (const batch of loader.batches()) if (batch.step === 1) break;

@@ -15,7 +15,7 @@ import {
   type TrainState,
   zeros,
 } from "@allspark/tensor";
-import { type Batch, ignoreIndex, openLoader, scenes } from "@allspark/tensor/data";
+import { type Batch, DataError, ignoreIndex, openLoader, scenes } from "@allspark/tensor/data";
 import {
   compileStep,
   evaluateImages,
@@ -25,6 +25,7 @@ import {
   type StepMetrics,
   tryStep,
 } from "@allspark/tensor/training";
+import { DataWait } from "../src/training/data_wait.ts";
 
 const crop = 33;
 const variant = {
@@ -125,6 +126,122 @@ Deno.test("runSteps() stops at the step whose loss is no number, though it reads
   assertEquals((error as LossError).step, 3);
   assertEquals(seen, [101, 202]);
   await batches.return();
+});
+
+/** Batches of a source that takes so many milliseconds for each. */
+async function* delayed(milliseconds: number): AsyncGenerator<Batch, void, undefined> {
+  const source = eightScenes();
+  const { value } = await source.next();
+  await source.return();
+  while (true) {
+    if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    yield value!;
+  }
+}
+
+Deno.test("runSteps() tells the share of time spent waiting for data", async () => {
+  await setDevice("cpu");
+  const step = compileStep(allsparkStep(config));
+  const key = await realize(random.key(2));
+  for (const readEvery of [1, 4]) {
+    for (const milliseconds of [0, 200]) {
+      const shares: number[] = [];
+      const batches = delayed(milliseconds);
+      const options = { crop, key, readEvery, batches, stepAt: () => step };
+      const state = await realize(newTrainState(random.key(1), config));
+      // The first stretch compiles.
+      const warm = await runSteps(state, { ...options, from: 0, to: 1, onMetrics: () => {} });
+      const last = await runSteps(warm.state, {
+        ...{ ...options, from: 1, to: 9 },
+        onMetrics: (_, { dataWait }) => shares.push(dataWait),
+      });
+      await batches.return();
+      dispose(last.state);
+      const mean = shares.reduce((sum, share) => sum + share) / shares.length;
+      assertEquals(shares.length, 8);
+      assert(shares.every((share) => share >= 0 && share <= 1), `shares ${shares}`);
+      if (milliseconds > 0) assert(mean > 0.6, `a slow source is waited for: ${shares}`);
+      else assert(mean < 0.2, `a fast source is not waited for: ${shares}`);
+    }
+  }
+});
+
+Deno.test("DataWait counts only waits in which the device had nothing to do", async () => {
+  let now = 0;
+  const batchAfter = async (milliseconds: number): Promise<void> => {
+    await Promise.resolve();
+    now += milliseconds;
+  };
+  const wait = new DataWait(() => now);
+  // Three steps of 100 ms; each wait of 80 ms is hidden behind the step before, but for the first one.
+  for (let k = 0; k < 3; k++) {
+    await wait.until(batchAfter(80));
+    wait.stepStarts();
+  }
+  now = 80 + 3 * 100;
+  assertAlmostEquals(wait.share(), 80 / 380, 1e-9);
+  // A step of 100 ms after a log of 10 ms, and another after 250 ms: idle for 10 and 150 ms.
+  now += 10;
+  wait.stepStarts();
+  await wait.until(batchAfter(250));
+  wait.stepStarts();
+  now += 100;
+  assertAlmostEquals(wait.share(), 160 / 360, 1e-9);
+  now += 50;
+  assertEquals(wait.share(), 0);
+});
+
+/** A step that computes nothing; its losses count from 1. */
+function countingStep(): Step {
+  let calls = 0;
+  return (state, batch) => {
+    dispose(batch);
+    const metrics = {
+      loss: tensor(++calls),
+      lossLabeled: zeros([]),
+      lossUnlabeled: zeros([]),
+      lr: zeros([]),
+    };
+    return { state, metrics };
+  };
+}
+
+/** Batches of a source whose fourth cannot be read. */
+async function* failing(): AsyncGenerator<Batch, void, undefined> {
+  const source = delayed(0);
+  for (let k = 0; k < 3; k++) yield (await source.next()).value!;
+  await source.return();
+  throw new DataError("Cannot read the fourth image");
+}
+
+Deno.test("runSteps() throws the loader's error at the step that needs the batch", async () => {
+  await setDevice("cpu");
+  for (const readEvery of [1, 8]) {
+    const seen: number[] = [];
+    const step = countingStep();
+    const run = runSteps({} as TrainState, {
+      ...{ from: 0, to: 9, crop, readEvery, batches: failing(), key: random.key(0), stepAt: () => step },
+      onMetrics: (_, { loss }) => seen.push(loss),
+    });
+    await assertRejects(() => run, DataError, "Cannot read the fourth image");
+    assertEquals(seen, [1, 2, 3]);
+  }
+});
+
+Deno.test("runSteps() that is stopped drops the batch that it has already fetched", async () => {
+  await setDevice("cpu");
+  const step = countingStep();
+  const batches = delayed(0);
+  const { liveBytes } = memory.stats();
+  let done = 0;
+  const result = await runSteps({} as TrainState, {
+    ...{ from: 0, to: 9, crop, readEvery: 1, batches, key: random.key(0), stepAt: () => step },
+    onMetrics: (steps) => done = steps,
+    stopped: () => done === 2,
+  });
+  await batches.return();
+  assertEquals([result.done, done], [2, 2]);
+  assertEquals(memory.stats().liveBytes, liveBytes);
 });
 
 /** Two classes by a 3x3 filter, so that a window's border can be told from its middle. */

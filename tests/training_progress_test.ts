@@ -53,6 +53,18 @@ Deno.test("Progress shows step, loss, learning rate, images/s and time left on o
   assertEquals(bar.replaceAll("░", "").length, bar.length / 2);
 });
 
+Deno.test("Progress shows the share of the last steps' time that was spent waiting for data", () => {
+  const output = fake(true);
+  using progress = new Progress(output);
+  progress.start({ total: 40, imagesPerStep: 8 });
+  for (let step = 1; step <= 40; step++) {
+    output.time += 1000;
+    // What is older than ten seconds does not count any more.
+    progress.update({ step, loss: 1, lr: 0.01, dataWait: step <= 20 ? 1 : step % 2 / 2 });
+  }
+  assertMatch(screen(output.text)[0]!, /8\.00 images\/s {2}data wait 2[357] % {2}lr 0\.0100$/);
+});
+
 Deno.test("Progress ends with the whole time, and counts from where an earlier run stopped", () => {
   const output = fake(true);
   train(output, 100, { from: 50 });

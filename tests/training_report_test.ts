@@ -85,11 +85,13 @@ Deno.test("niceTicks() are round and hold all values", () => {
 Deno.test("curvesSvg() shows what the records hold, and survives one step, NaN and no records", async () => {
   const look = { title: "run", subtitle: "words", marks: [{ x: 2, label: "memory is read" }] };
   const records = [1, 2, 3].flatMap((step) => [
-    { step, loss: 3 / step, lossLabeled: 4 / step, lr: 0.01 },
+    { step, loss: 3 / step, lossLabeled: 4 / step, lr: 0.01, dataWait: 0.25 },
     { step, meanIoU: step / 10 },
   ]);
   const svg = curvesSvg(records, look);
-  for (const part of [">total 1.00<", ">labeled 1.33<", ">mIoU 30 %<", ">0.01<", ">memory is read<"]) {
+  for (
+    const part of [">total 1.00<", ">labeled 1.33<", ">mIoU 30 %<", ">0.01<", ">25 %<", ">memory is read<"]
+  ) {
     assertStringIncludes(svg, part);
   }
   assert(!svg.includes("unlabeled"), "no records, no curve");

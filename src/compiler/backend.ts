@@ -17,9 +17,14 @@ export interface Executable {
   /**
    * Starts the program; returns at once. Work runs in the order of the calls, and before any later `read`.
    * `inputs`/`outputs` are in the order of the program's places. An output may be the same buffer as an
-   * input only if the caller knows the program to be safe for it.
+   * input only if the caller knows the program to be safe for it. `givenUp` are numbers of inputs, each with a buffer
+   * of its own, that are released next: the device may let outputs have their memory, and their content is lost.
    */
-  run(inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): void;
+  run(
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+    givenUp?: readonly number[],
+  ): void;
   /** Gives back the temporary memory. */
   release(): void;
 }

@@ -2,11 +2,14 @@
  * From kernels to a program: every intermediate gets a slot of temporary memory that it shares with others
  * whose lifetimes do not overlap.
  *
+ * The largest come first, so that a slot is as large as the first that takes it and never grows (Pisarchyk and Lee 2020,
+ * "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288: "greedy by size").
+ *
  * @module
  */
 import type { Graph } from "../graph.ts";
 import type { Fused } from "./fuse.ts";
-import { type Launch, points, type Program, type ProgramBuffer } from "./kernel.ts";
+import { points, type Program, type ProgramBuffer } from "./kernel.ts";
 
 /** A new buffer of a program under construction that no node stands for (partial sums of a split kernel). */
 export interface Launches {
@@ -15,68 +18,81 @@ export interface Launches {
   readonly extra: ReadonlyMap<number, Pick<ProgramBuffer, "length" | "dtype">>;
 }
 
+/** When a buffer is in use: from one launch to another, both included. */
+interface Lifetime {
+  readonly first: number;
+  last: number;
+}
+
 /** Lays out the memory of a program. Inputs that no kernel reads and outputs that are inputs keep their places. */
 export function plan(graph: Graph, { launches, extra }: Launches): Program {
-  const lastUse = new Map<number, number>();
-  launches.forEach((launch, time) =>
-    [...launch.inputs, ...launch.outputs].forEach((buffer) => lastUse.set(buffer, time))
-  );
-  const slots: number[] = [];
-  const free: number[] = [];
   const buffers: ProgramBuffer[] = [];
   const places = new Map<number, number>();
-  const slotOf = new Map<number, number>();
-
   const declare = (buffer: number, place: ProgramBuffer["place"]): void => {
-    const node = graph.nodes[buffer];
-    const { length, dtype } = extra.get(buffer) ?? { length: points(node!.shape), dtype: node!.dtype };
+    const { length, dtype } = describe(buffer);
     places.set(buffer, buffers.push({ length, dtype, place }) - 1);
+  };
+  const describe = (buffer: number): Pick<ProgramBuffer, "length" | "dtype"> => {
+    const node = graph.nodes[buffer];
+    return extra.get(buffer) ?? { length: points(node!.shape), dtype: node!.dtype };
   };
   graph.inputs.forEach((node, index) => declare(node, { kind: "input", index }));
   graph.outputs.forEach((node, index) => {
     if (!places.has(node)) declare(node, { kind: "output", index });
   });
 
-  const result: Launch[] = launches.map((launch, time) => {
+  const lifetimes = new Map<number, Lifetime>();
+  launches.forEach(({ inputs, outputs }, time) => {
     // Nothing writes an empty intermediate, so that it first appears where it is read.
-    for (const buffer of [...launch.outputs, ...launch.inputs]) {
-      if (places.has(buffer)) continue;
-      const bytes = 4 * (extra.get(buffer)?.length ?? points(graph.nodes[buffer]!.shape));
-      const slot = takeSlot(slots, free, bytes);
-      slotOf.set(buffer, slot);
-      declare(buffer, { kind: "temporary", index: slot });
+    for (const buffer of [...outputs, ...inputs]) {
+      const known = lifetimes.get(buffer);
+      if (known !== undefined) known.last = time;
+      else if (!places.has(buffer)) lifetimes.set(buffer, { first: time, last: time });
     }
-    for (const buffer of new Set([...launch.inputs, ...launch.outputs])) {
-      const slot = slotOf.get(buffer);
-      if (slot !== undefined && lastUse.get(buffer) === time) free.push(slot);
-    }
-    return {
-      kernel: launch.kernel,
-      inputs: launch.inputs.map((buffer) => places.get(buffer)!),
-      outputs: launch.outputs.map((buffer) => places.get(buffer)!),
-    };
   });
-  return { buffers, launches: result, slots };
+  const temporaries = [...lifetimes].map(([buffer, lifetime]) => ({
+    buffer,
+    bytes: 4 * describe(buffer).length,
+    ...lifetime,
+  }));
+  const { slots, slotOf } = shareSlots(temporaries);
+  for (const { buffer } of temporaries) {
+    declare(buffer, { kind: "temporary", index: slotOf.get(buffer)! });
+  }
+  const placesOf = (list: readonly number[]): number[] => list.map((buffer) => places.get(buffer)!);
+  return {
+    buffers,
+    launches: launches.map(({ kernel, inputs, outputs }) => ({
+      kernel,
+      inputs: placesOf(inputs),
+      outputs: placesOf(outputs),
+    })),
+    slots,
+  };
 }
 
-/** Buffers up to this size share slots of up to four times as much, so that there are not many small ones. */
-const smallBuffer = 65536;
+/** A buffer that needs a slot. */
+interface Temporary extends Lifetime {
+  readonly buffer: number;
+  readonly bytes: number;
+}
 
-/**
- * The free slot that fits best: the smallest that is large enough, else the largest, which grows. One that is much
- * too large is left for a buffer that needs it.
- */
-function takeSlot(slots: number[], free: number[], bytes: number): number {
-  let best = -1;
-  for (let k = 0; k < free.length; k++) {
-    const size = slots[free[k]!]!;
-    const bestSize = best < 0 ? -1 : slots[free[best]!]!;
-    if (
-      best < 0 || (size >= bytes ? bestSize < bytes || size < bestSize : bestSize < bytes && size > bestSize)
-    ) best = k;
+/** Gives every buffer, from the largest on, the smallest slot that nobody uses during its lifetime, or a new one. */
+function shareSlots(temporaries: readonly Temporary[]): { slots: number[]; slotOf: Map<number, number> } {
+  const slots: number[] = [];
+  const users: Lifetime[][] = [];
+  const slotOf = new Map<number, number>();
+  for (const { buffer, bytes, first, last } of temporaries.toSorted((a, b) => b.bytes - a.bytes)) {
+    // Slots are made in the order of their sizes, so that the last one that is free is the smallest.
+    let slot = users.findLastIndex((lifetimes) =>
+      lifetimes.every((other) => other.last < first || last < other.first)
+    );
+    if (slot < 0) {
+      slot = slots.push(bytes) - 1;
+      users.push([]);
+    }
+    users[slot]!.push({ first, last });
+    slotOf.set(buffer, slot);
   }
-  if (best < 0 || slots[free[best]!]! > 4 * Math.max(bytes, smallBuffer)) return slots.push(bytes) - 1;
-  const [slot] = free.splice(best, 1);
-  slots[slot!] = Math.max(slots[slot!]!, bytes);
-  return slot!;
+  return { slots, slotOf };
 }

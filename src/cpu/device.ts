@@ -14,6 +14,7 @@
  */
 import { arrayType, type TensorData } from "../dtype.ts";
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
+import { heirsOf } from "../compiler/heirs.ts";
 import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
 import { describe } from "./codegen.ts";
 import { type Region, SharedHeap } from "./memory.ts";
@@ -158,7 +159,7 @@ export class CpuDevice implements Backend {
   ): Promise<{ label: string; milliseconds: number }[]> {
     const { launches } = this.#ownExecutable(executable).program;
     const times = this.#takeForWriting((launches.length + 1) * 8);
-    const number = this.start(executable, inputs, outputs, times.address);
+    const number = this.start(executable, inputs, outputs, { times: times.address });
     try {
       await this.#finish(number);
       const stamps = new Float64Array(this.#heap.words.buffer, times.address, launches.length + 1);
@@ -192,7 +193,7 @@ export class CpuDevice implements Backend {
     target: Executable,
     inputs: readonly DeviceBuffer[],
     outputs: readonly DeviceBuffer[],
-    times = 0,
+    { givenUp = [], times = 0 }: { givenUp?: readonly number[]; times?: number } = {},
   ): number {
     const executable = this.#ownExecutable(target);
     const ins = executable.check(inputs, "input").map((buffer) => this.#own(buffer));
@@ -200,6 +201,7 @@ export class CpuDevice implements Backend {
     this.#settle();
     // Addresses of inputs are taken first: an output that is also an input may move.
     const inputAddresses = ins.map((buffer) => (buffer.region ?? this.#rebind(buffer, "any")).address);
+    for (const [output, input] of executable.heirs(givenUp)) this.#inherit(outs[output]!, ins[input]!);
     const outputAddresses = outs.map((buffer) => {
       const pinned = buffer.region && buffer.region.holders > 1;
       return (buffer.region && !pinned ? buffer.region : this.#rebind(buffer, "any")).address;
@@ -211,6 +213,13 @@ export class CpuDevice implements Backend {
     for (const buffer of ins) buffer.lastRun = number;
     for (const buffer of outs) buffer.lastRun = number;
     return number;
+  }
+
+  /** Lets a buffer without memory have that of another one, unless a read still wants its content. */
+  #inherit(heir: CpuBuffer, owner: CpuBuffer): void {
+    if (heir.region || owner.region?.holders !== 1 || heir.bytes !== owner.bytes) return;
+    heir.region = owner.region;
+    owner.region = undefined;
   }
 
   /** Takes back the memory of a released buffer. */
@@ -339,6 +348,7 @@ class CpuExecutable implements Executable {
   readonly #scratch: number;
   readonly #workspaces: number;
   readonly #recordWords: number;
+  #heirs: { readonly givenUp: string; readonly found: ReadonlyMap<number, number> } | undefined;
 
   constructor(
     readonly device: CpuDevice,
@@ -372,8 +382,21 @@ class CpuExecutable implements Executable {
     this.#recordWords = args;
   }
 
-  run(inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): void {
-    this.device.start(this, inputs, outputs);
+  run(
+    inputs: readonly DeviceBuffer[],
+    outputs: readonly DeviceBuffer[],
+    givenUp: readonly number[] = [],
+  ): void {
+    this.device.start(this, inputs, outputs, { givenUp });
+  }
+
+  /** The input whose memory an output takes over, for outputs that do (see `heirsOf`); mostly the same in every run. */
+  heirs(givenUp: readonly number[]): ReadonlyMap<number, number> {
+    const key = givenUp.join();
+    if (this.#heirs?.givenUp !== key) {
+      this.#heirs = { givenUp: key, found: heirsOf(this.program, givenUp) };
+    }
+    return this.#heirs.found;
   }
 
   release(): void {

@@ -51,7 +51,7 @@ export interface StepRange {
 export interface DataLoader extends AsyncDisposable {
   /** Steps in one epoch. */
   readonly stepsPerEpoch: number;
-  /** The batches of a range of steps, in order. */
+  /** The batches of a range of steps, in order; the workers begin with them at once. */
   batches(range?: StepRange): AsyncGenerator<Batch, void, undefined>;
   /** Items as whole normalised images, in order, by the same workers. */
   images(items: readonly Item[]): AsyncGenerator<WholeImage, void, undefined>;
@@ -177,21 +177,33 @@ function imageTask(item: Item): Task {
   return { kind: "image", item };
 }
 
-/** Runs tasks `prefetch` ahead of their use and gives the results in the order of the tasks. */
-async function* inOrder<Result extends Batch | WholeImage>(
+/** Runs tasks `prefetch` ahead of their use, from now on, and gives the results in the order of the tasks. */
+function inOrder<Result extends Batch | WholeImage>(
   pool: WorkerPool,
   prefetch: number,
   tasks: Iterable<Task>,
 ): AsyncGenerator<Result, void, undefined> {
+  const waiting = Iterator.from(tasks);
   const pending: Promise<Batch | WholeImage>[] = [];
-  for (const task of tasks) {
-    const result = pool.run(task);
-    // A failure is thrown when its turn comes; until then it must not count as unhandled.
-    result.catch(() => {});
-    pending.push(result);
-    if (pending.length > prefetch) yield await pending.shift() as Result;
-  }
-  for (const result of pending) yield await result as Result;
+  const startUpTo = (count: number): void => {
+    while (pending.length < count) {
+      const { value, done } = waiting.next();
+      if (done) return;
+      const result = pool.run(value);
+      // A failure is thrown when its turn comes; until then it must not count as unhandled.
+      result.catch(() => {});
+      pending.push(result);
+    }
+  };
+  startUpTo(prefetch);
+  return (async function* () {
+    while (true) {
+      startUpTo(prefetch + 1);
+      const result = pending.shift();
+      if (result === undefined) return;
+      yield await result as Result;
+    }
+  })();
 }
 
 function requireWhole(name: string, value: number, least: number): void {

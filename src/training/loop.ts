@@ -11,11 +11,17 @@ import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
 import type { Tensor } from "../tensor.ts";
 import { jit } from "../transforms/jit.ts";
 import { treeMap } from "../tree.ts";
+import { DataWait } from "./data_wait.ts";
 
-/** The metrics of one step as numbers; `loss` is always among them. */
+/** The metrics of one step as numbers; `loss` and `dataWait` are always among them. */
 export interface StepMetrics {
   /** What is minimised. */
   readonly loss: number;
+  /**
+   * The share of the time, from 0 to 1, in which the device had nothing to do because a batch was not there: of this step,
+   * or, where the metrics of several are read together, of all of them.
+   */
+  readonly dataWait: number;
   /** Whatever else the step reports. */
   readonly [name: string]: number;
 }
@@ -86,49 +92,74 @@ export interface RunOptions {
   readonly readEvery: number;
   /** Called for every step, in order, with the number of steps done. */
   readonly onMetrics: (done: number, metrics: StepMetrics) => void;
-  /** Asked after every step; true stops the stretch there. */
+  /** Asked after every step; true stops the stretch there. A batch that was already asked for is dropped. */
   readonly stopped?: () => boolean;
 }
 
 /**
- * Runs steps. The next batch is sent to the device while a step runs; nothing is waited for but the metrics.
+ * Runs steps. While a step runs, the next batch is waited for and sent to the device; a step waits for nothing but its
+ * batch, and the loop for the metrics.
  *
  * @param state The state before; its memory is given up.
  * @returns The state after, and the number of steps done.
  * @throws {LossError} If a loss is NaN or infinite.
+ * @throws {RangeError} If the batches end too early. This, and what the loader throws, comes when the steps before are done
+ * and their metrics told.
  */
 export async function runSteps(
   state: TrainState,
   { from, to, stepAt, batches, crop, key, readEvery, onMetrics, stopped }: RunOptions,
 ): Promise<{ state: TrainState; done: number }> {
   const unread: { done: number; metrics: StepResult["metrics"] }[] = [];
+  const wait = new DataWait();
   const flush = async (): Promise<void> => {
     const named = unread.flatMap(({ done, metrics }) =>
       Object.entries(metrics).map(([name, value]) => [`${done} ${name}`, value] as const)
     );
     const values = await readAll(Object.fromEntries(named));
+    const dataWait = wait.share();
     for (const { done, metrics } of unread) {
       const numbers = Object.fromEntries(
         Object.keys(metrics).map((name) => [name, values[`${done} ${name}`]![0]!]),
       ) as { loss: number };
       dispose(metrics);
       if (!Number.isFinite(numbers.loss)) throw new LossError(done, numbers.loss);
-      onMetrics(done, numbers);
+      onMetrics(done, { ...numbers, dataWait });
     }
     unread.length = 0;
   };
 
   let done = from;
-  let batch = done < to ? await nextBatch(batches, crop) : undefined;
-  while (batch !== undefined) {
-    const result = stepAt(done)(state, batch, key);
-    state = result.state;
-    unread.push({ done: ++done, metrics: result.metrics });
-    const last = done === to || stopped?.() === true;
-    batch = last ? undefined : await nextBatch(batches, crop);
-    if (last || unread.length >= readEvery) await flush();
+  let next = done < to ? fetchBatch(batches, crop) : undefined;
+  try {
+    while (next !== undefined) {
+      const batch: TensorBatch = await wait.until(next).catch(async (error) => {
+        await flush();
+        throw error;
+      });
+      wait.stepStarts();
+      const result = stepAt(done)(state, batch, key);
+      state = result.state;
+      unread.push({ done: ++done, metrics: result.metrics });
+      next = done < to ? fetchBatch(batches, crop) : undefined;
+      if (next === undefined || unread.length >= readEvery || stopped?.() === true) {
+        // Reading may block this thread, so a batch that is there goes to the device first.
+        await Promise.race([next, new Promise((resolve) => setTimeout(resolve))]).catch(() => {});
+        await flush();
+      }
+      if (stopped?.() === true) break;
+    }
+  } finally {
+    next?.then(dispose, () => {});
   }
   return { state, done };
+}
+
+/** The next batch, on its way to the device. A failure is thrown where the batch is awaited, not before. */
+function fetchBatch(batches: AsyncIterator<Batch>, crop: number): Promise<TensorBatch> {
+  const batch = nextBatch(batches, crop);
+  batch.catch(() => {});
+  return batch;
 }
 
 async function nextBatch(batches: AsyncIterator<Batch>, crop: number): Promise<TensorBatch> {

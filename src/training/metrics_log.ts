@@ -6,7 +6,10 @@
 
 import { writeFileAtomic } from "./checkpoint_files.ts";
 
-/** One line of a log: the step that it belongs to and any numbers, for example `loss`, `lr` or `meanIoU`. */
+/**
+ * One line of a log: the step that it belongs to and any numbers, for example `loss`, `lr` or `meanIoU`. `dataWait` is the
+ * share of the step's time, from 0 to 1, that was spent waiting for data.
+ */
 export interface MetricsRecord {
   /** Steps done when the line was written. */
   step: number;

@@ -1,6 +1,6 @@
 /**
  * What a long program shows on the terminal while it works: stages ("compiling 3 of 12"), then a bar with loss,
- * learning rate, speed and time left. Where standard error is no terminal it writes a plain line now and then.
+ * learning rate, speed, time left and the share of time spent waiting for data. Where standard error is no terminal it writes a plain line now and then.
  *
  * @module
  */
@@ -25,11 +25,14 @@ export interface ProgressUpdate {
   loss: number;
   /** The learning rate of the last step. */
   lr: number;
+  /** The share of the step's time, from 0 to 1, that was spent waiting for data. */
+  dataWait?: number;
 }
 
 interface Moment {
   step: number;
   time: number;
+  dataWait?: number;
 }
 
 /** Milliseconds between two paintings of the bar on a terminal. */
@@ -122,8 +125,8 @@ export class Progress implements Disposable {
   }
 
   /** Shows a finished step. */
-  update({ step, loss, lr }: ProgressUpdate): void {
-    const now: Moment = { step, time: this.#output.now() };
+  update({ step, loss, lr, dataWait }: ProgressUpdate): void {
+    const now: Moment = { step, time: this.#output.now(), ...(dataWait !== undefined && { dataWait }) };
     this.#inStage = false;
     this.#firstStep ??= now;
     this.#recent.push(now);
@@ -152,6 +155,14 @@ export class Progress implements Disposable {
     if (this.#inStage) this.#erase();
     else if (this.#painted !== "") this.#write("\n");
     this.#painted = "";
+  }
+
+  /** How much of the last steps' time was spent waiting for data. */
+  #dataWait(): string {
+    const shares = this.#recent.flatMap(({ dataWait }) => dataWait === undefined ? [] : [dataWait]);
+    if (shares.length === 0) return "";
+    const mean = shares.reduce((sum, share) => sum + share) / shares.length;
+    return `data wait ${(100 * mean).toFixed(0)} %`;
   }
 
   #columns(): number {
@@ -197,6 +208,7 @@ export class Progress implements Disposable {
         ? `${duration(left)} left`
         : "",
       this.#speed,
+      this.#dataWait(),
       `lr ${lr.toPrecision(3)}`,
     ].filter((part) => part !== "");
     return fit(parts, this.#columns(), this.#output.isTerminal ? now.step / this.#total : undefined);

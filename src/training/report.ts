@@ -32,9 +32,10 @@ const orange = "#bc4c00";
 const purple = "#8250df";
 
 /**
- * The curves of a run as SVG: loss, mIoU, pixel accuracy and learning rate over the steps.
+ * The curves of a run as SVG: loss, mIoU, pixel accuracy, learning rate and waiting for data over the steps.
  *
- * Read from the records, where they are: `loss`, `lossLabeled`, `lossUnlabeled`, `lr`, `meanIoU`, `pixelAccuracy`.
+ * Read from the records, where they are: `loss`, `lossLabeled`, `lossUnlabeled`, `lr`, `meanIoU`, `pixelAccuracy`,
+ * `dataWait`.
  *
  * @param records The lines of the metrics file.
  * @param options Heading, a line below it, and steps to mark, for example where the memory is first read.
@@ -84,6 +85,13 @@ export function curvesSvg(
         value === 0 || value >= 1e-3 ? String(Number(value.toPrecision(2))) : value.toExponential(1),
       fromZero: true,
       series: [series("lr", "", "#57606a", {})],
+    },
+    {
+      title: "Share of time spent waiting for data",
+      height: 110,
+      format: percents,
+      fromZero: true,
+      series: [series("dataWait", "", "#57606a", { smooth: true })],
     },
   ];
   return lineChart({ title, subtitle, xLabel: "step", panels, marks });

@@ -113,11 +113,12 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const segmentAfter = segmentersOf(config, stepConfig, phases);
   const run: Run = { config, dataset, loader, folder, log, progress, phases, segmentAfter };
 
+  // The first batches are made while the programs are compiled.
+  const batches = loader.batches({ from, to: total });
   const { line, stepSeconds } = await tryRun(run, state, { from, total, evalEvery });
   progress.note(line);
 
   const key = await realize(random.foldIn(random.key(config.seed), trainingStream));
-  const batches = loader.batches({ from, to: total });
   let standing: Standing = { done: from, bestMeanIoU: checkpoint?.meta.bestMeanIoU ?? null };
   progress.start({ total, imagesPerStep: config.batch * (config.method === "supervised" ? 1 : 2), from });
   try {
@@ -134,7 +135,12 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
         readEvery: Math.min(16, Math.max(1, Math.round(0.2 / stepSeconds))),
         onMetrics: (done, metrics) => {
           log.append({ step: done, ...metrics });
-          progress.update({ step: done, loss: metrics.loss, lr: metrics.lr ?? 0 });
+          progress.update({
+            step: done,
+            loss: metrics.loss,
+            lr: metrics.lr ?? 0,
+            dataWait: metrics.dataWait,
+          });
         },
         stopped: () => options.signal?.aborted === true,
       });

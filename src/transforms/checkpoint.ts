@@ -98,7 +98,8 @@ function checkpointed(f: (inputs: Tensor[]) => Tensor[], inputs: readonly Tensor
 
 /**
  * A function like `f` whose intermediate values are not kept for the backward pass but computed again there
- * (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Values and gradients are the same bits.
+ * (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Random numbers are the same, and so are values and
+ * gradients, up to rounding where what is kept no longer decides how kernels are fused.
  *
  * @param f A synchronous function of trees of tensors to a tree of tensors.
  * @example

@@ -175,7 +175,7 @@ function run(
   const inputs = [...given, ...captures].map((leaf) => leafBuffer(leaf, backend));
   checkDonation(donated, captures, given, name);
   const outputs = results.map((result) => backend.allocate(4 * result.size));
-  executable.run(inputs, outputs);
+  executable.run(inputs, outputs, onlyPlaces(given, new Set(donated)));
   for (const number of numbers) number.dispose();
   const values = results.map((result, k) => {
     const tensor = makeLeaf(result, new Float32Array(0));
@@ -186,6 +186,15 @@ function run(
     tensor.surrender(`it was donated to ${name}(); keep what ${name}() returned instead`)?.buffer.release();
   }
   return rebuild(values);
+}
+
+/** Where, among all leaves, the ones in question are; those that are there twice are left out. */
+function onlyPlaces(leaves: readonly Tensor[], wanted: ReadonlySet<Tensor>): number[] {
+  const places = new Map<Tensor, number>();
+  leaves.forEach((leaf, k) => {
+    if (wanted.has(leaf)) places.set(leaf, places.has(leaf) ? -1 : k);
+  });
+  return [...places.values()].filter((place) => place >= 0);
 }
 
 function checkDonation(
