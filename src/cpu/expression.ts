@@ -12,6 +12,7 @@ import type { Affine, Expr, Store } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
 import { binary, cast, unary } from "./expression_operations.ts";
 import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
+import { isNotPositive } from "./expression_sign.ts";
 import type { Vector } from "./vector.ts";
 
 /** A value of every lane position, kept at element `at` of the memory at `base`. */
@@ -32,23 +33,25 @@ export class Emitter {
   readonly #outputs: readonly Local[];
   /** Values that are kept in memory between two walks along a row. */
   readonly kept: Map<Expr, KeptValue> = new Map();
+  /** The value of every stage whose result is its maximum, by the number of the stage. */
+  readonly maxima: Map<number, Expr> = new Map();
   #uses = new Map<Expr, number>();
   #dependencies = new Map<Expr, ReadonlySet<number>>();
 
   /**
-   * `inputs`/`outputs` are i32 locals with byte addresses, set already; `roots` are all expressions that will
-   * be written (values used more than once among them get a local).
+   * `inputs`/`outputs` are i32 locals with byte addresses, set already; `walks` are all expressions that will
+   * be written, those of one loop together (values used more than once in it get a local).
    */
   constructor(
     readonly vector: Vector,
     buffers: { inputs: readonly Local[]; outputs: readonly Local[] },
-    roots: readonly Expr[],
+    ...walks: readonly (readonly Expr[])[]
   ) {
     this.f = vector.f;
     this.scopes = new Scopes(this.f);
     this.#inputs = buffers.inputs;
     this.#outputs = buffers.outputs;
-    this.#countUses(roots);
+    for (const roots of walks) this.#countUses(roots);
   }
 
   /** Runs `body`, which writes the code of a scope, with more axes known. */
@@ -57,10 +60,12 @@ export class Emitter {
   }
 
   #countUses(roots: readonly Expr[]): void {
+    const own = new Map<Expr, number>();
     const visit = (e: Expr): void => {
-      const uses = this.#uses.get(e) ?? 0;
-      this.#uses.set(e, uses + 1);
-      if (uses === 0) operands(e).forEach(visit);
+      const uses = (own.get(e) ?? 0) + 1;
+      own.set(e, uses);
+      this.#uses.set(e, Math.max(uses, this.#uses.get(e) ?? 0));
+      if (uses === 1) operands(e).forEach(visit);
     };
     roots.forEach(visit);
   }
@@ -150,7 +155,12 @@ export class Emitter {
         return this.#gather(e);
       case "unary":
         this.value(e.x);
-        return unary(vector, e.op, e.x.dtype, !this.scopes.exact);
+        return unary(
+          vector,
+          e.op === "exp" && isNotPositive(e.x, this.maxima) ? "expOfNegative" : e.op,
+          e.x.dtype,
+          !this.scopes.exact,
+        );
       case "binary":
         return this.#binary(e);
       case "select":

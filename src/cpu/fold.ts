@@ -9,6 +9,7 @@ import type { Local, Operand } from "./assembler.ts";
 import { startKernel } from "./codegen_module.ts";
 import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
+import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
 import type { Loop } from "./expression_axes.ts";
 import { type FoldPlan, type InnerPlan, planFold } from "./fold_plan.ts";
@@ -16,7 +17,8 @@ import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
 /** Writes a fold. */
-export function generateFold(kernel: Fold, features: Features): GeneratedKernel {
+export function generateFold(unshared: Fold, features: Features): GeneratedKernel {
+  const kernel = shareEqual(unshared);
   const plan = planFold(kernel);
   const { module, vector, begin, end, workspace, addresses } = startKernel(
     features,
@@ -33,7 +35,21 @@ export function generateFold(kernel: Fold, features: Features): GeneratedKernel 
     workspaceBytes += aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
     return [value, { base, at, ready: false }];
   });
-  const emitter = new Emitter(vector, buffers, walks.map(({ value }) => value));
+  // Stores without axes of their own are written at one place.
+  const [apart, together] = [
+    [...kernel.stages, ...kernel.stores.filter(({ axes }) => points(axes) !== 1)],
+    kernel.stores.filter(({ axes }) => points(axes) === 1),
+  ];
+  const emitter = new Emitter(
+    vector,
+    buffers,
+    ...apart.map(({ value }) => [value]),
+    together.map(({ value }) => value),
+  );
+  // Where all walks are along the same row, none of its values is above its maximum.
+  if (apart.every(({ axes }) => String(axes) === String(apart[0]!.axes))) {
+    kernel.stages.forEach(({ combine, value }, k) => combine === "max" && emitter.maxima.set(k, value));
+  }
   for (const [value, place] of kept) emitter.kept.set(value, place);
   if (plan.chunks > 0) new FoldWriter(kernel, plan, emitter).write(begin, end);
   return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes };

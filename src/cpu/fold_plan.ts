@@ -11,6 +11,7 @@
  */
 import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
+import { shareEqual } from "./expression_sharing.ts";
 import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
@@ -209,7 +210,7 @@ function chunking(
 
 /** The schedule for a reader. */
 export function describeFold(kernel: Fold): string {
-  const plan = planFold(kernel);
+  const plan = planFold(shareEqual(kernel));
   const loopText = ({ axis, size }: Loop): string => `axis ${axis} < ${size}`;
   const innerText = (name: string, { loops, unrolled }: InnerPlan, alongLast: boolean): string => {
     const texts = loops.map((loop, k) =>
