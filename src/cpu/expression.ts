@@ -13,6 +13,7 @@ import type { FunctionBuilder, Local } from "./assembler.ts";
 import { binary, cast, unary } from "./expression_operations.ts";
 import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
 import { isNotPositive } from "./expression_sign.ts";
+import { slackBytes } from "./protocol.ts";
 import type { Vector } from "./vector.ts";
 
 /** A value of every lane position, kept at element `at` of the memory at `base`. */
@@ -37,6 +38,8 @@ export class Emitter {
   readonly maxima: Map<number, Expr> = new Map();
   #uses = new Map<Expr, number>();
   #dependencies = new Map<Expr, ReadonlySet<number>>();
+  /** What has been read, by address, and the scope that has read it; undefined where that is not looked at. */
+  #read: Map<string, { local: Local; scope: unknown }> | undefined;
 
   /**
    * `inputs`/`outputs` are i32 locals with byte addresses, set already; `walks` are all expressions that will
@@ -57,6 +60,16 @@ export class Emitter {
   /** Runs `body`, which writes the code of a scope, with more axes known. */
   scope(options: ScopeOptions, body: () => void): void {
     this.scopes.open(options, body);
+  }
+
+  /**
+   * Runs `body`, which writes scopes one after another, none of them a loop: what one of them has read is not
+   * read again by the next.
+   */
+  sharing(body: () => void): void {
+    this.#read = new Map();
+    body();
+    this.#read = undefined;
   }
 
   #countUses(roots: readonly Expr[]): void {
@@ -150,7 +163,7 @@ export class Emitter {
       case "inside":
         return void f.get(this.scopes.mask(this.scopes.split(e.guards), undefined));
       case "load":
-        return this.#load(e);
+        return this.#read ? this.#loadOnce(e, this.#read) : this.#load(e);
       case "gather":
         return this.#gather(e);
       case "unary":
@@ -221,6 +234,20 @@ export class Emitter {
       this.#isInline(e);
   }
 
+  #loadOnce(e: Expr & { kind: "load" }, read: Map<string, { local: Local; scope: unknown }>): void {
+    const { scopes } = this;
+    if (!this.#isInline(e)) return this.#load(e);
+    const forms = [e.at, ...e.guards.map(({ form }) => form)].map((form) => scopes.identify(form));
+    const key = JSON.stringify([e.input, e.fill, e.guards.map(({ size }) => size), forms]);
+    const known = read.get(key);
+    // In the scope that has read it, code may be written to a place before the read.
+    if (known && known.scope !== scopes.here) return void this.f.get(known.local);
+    this.#load(e);
+    const local = this.f.local("v128");
+    this.f.tee(local);
+    read.set(key, { local, scope: scopes.here });
+  }
+
   #load(e: Expr & { kind: "load" }): void {
     const { f, scopes } = this;
     const step = scopes.laneStep(e.at);
@@ -228,16 +255,19 @@ export class Emitter {
     const { uniform, lanes } = step !== 0 || split.lanes.length > 0 ? scopes.splitOfLanes(e.guards) : split;
     const { exact } = scopes;
     const fill = (): void => this.#raw(e.dtype, e.fill);
-    // Neighbouring lanes are read as a whole even where some of them do not count: at most 12 bytes before
-    // or after an element that does, which are memory in any case.
-    const needsMask = exact && (lanes.length > 0 || (step !== 0 && step !== 1));
+    const isWhole = step === 0 || step === 1;
+    const needsMask = exact && (lanes.length > 0 || !isWhole);
     const guards = { uniform: [], lanes };
-    const mask = needsMask ? scopes.mask(guards, exact.mask) : undefined;
+    // Neighbouring lanes are read as a whole even where some of them do not count.
+    const isNear = step === 1 && scopes.isNear(lanes, slackBytes / 4 - 3);
+    const mask = needsMask ? scopes.mask(guards, isNear ? undefined : exact.mask) : undefined;
     const read = (): void => {
       if (!mask) return this.#loadWhole(e, step);
-      if (step === 0 || step === 1) {
+      if (isNear) this.#loadWhole(e, step);
+      else if (isWhole) {
         f.get(scopes.any(guards, exact!.mask)).if(() => this.#loadWhole(e, step), fill, "v128");
       } else this.#loadLanes(e, mask);
+      if (Object.is(e.fill, 0)) return void f.get(mask).op("v128.and");
       fill();
       f.get(mask);
       this.vector.select();

@@ -88,6 +88,11 @@ export class Scopes {
     return this.#scope.exact;
   }
 
+  /** The present scope. */
+  get here(): unknown {
+    return this.#scope;
+  }
+
   /** Runs `body`, which writes the code of a scope, with more axes known. */
   open(options: ScopeOptions, body: () => void): void {
     const outer = this.#scope;
@@ -272,6 +277,16 @@ export class Scopes {
     });
   }
 
+  /** A text that is equal where the present values of forms are. */
+  identify(form: Affine): string {
+    let constant = form.offset;
+    const locals = this.#terms(form).map(({ coefficient, at }) => {
+      constant += coefficient * (at.plus ?? 0);
+      return at.local ? `${coefficient}*${at.local.index}${at.lanes ? " lanes" : ""}` : "";
+    });
+    return `${constant} ${locals.filter((text) => text).sort()}`;
+  }
+
   /** The value of a form that no local moves. */
   constantValue(form: Affine): number | undefined {
     const terms = this.#terms(form);
@@ -321,6 +336,19 @@ export class Scopes {
   }
 
   #alwaysHolds({ form, size }: Guard): boolean {
+    const [low, high] = this.#range(form);
+    return low >= 0 && high < size;
+  }
+
+  /** Whether one step of `elements` along the lanes is enough to reach where the guards hold, from anywhere. */
+  isNear(guards: readonly Guard[], elements: number): boolean {
+    if (guards.length === 0) return true;
+    if (guards.length > 1 || Math.abs(this.laneStep(guards[0]!.form)) !== 1) return false;
+    const [low, high] = this.#range(guards[0]!.form);
+    return low >= -elements && high < guards[0]!.size + elements;
+  }
+
+  #range(form: Affine): [low: number, high: number] {
     let [low, high] = [form.offset, form.offset];
     for (const { coefficient, at } of this.#terms(form)) {
       const first = at.local ? 0 : at.plus ?? 0;
@@ -328,7 +356,7 @@ export class Scopes {
       low += Math.min(coefficient * first, coefficient * last);
       high += Math.max(coefficient * first, coefficient * last);
     }
-    return low >= 0 && high < size;
+    return [low, high];
   }
 
   #keys(guards: readonly Guard[]): number[] {

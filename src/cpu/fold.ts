@@ -91,13 +91,21 @@ class FoldWriter {
     for (const { axis, size } of [...this.plan.outer].reverse()) {
       const isFirst = axes.size === this.plan.outer.length - 1;
       const local = isFirst ? rest : f.get(rest).i32(size).op("i32.rem_u").keep("i32");
-      axes.set(axis, { local, size });
+      axes.set(axis, this.#outerPosition(local, axis, size));
       if (!isFirst) rest = f.get(rest).i32(size).op("i32.div_u").keep("i32");
     }
     this.emitter.scope({ axes, loop: true }, () => {
       if (this.plan.lanes) this.#columns(this.plan.lanes, start, stop);
       else this.#rows(0);
     });
+  }
+
+  /** Where an outer axis stands, given the step of its loop. */
+  #outerPosition(step: Local, axis: number, size: number): AxisValue {
+    const { overlap } = this.plan;
+    if (axis !== overlap?.axis) return { local: step, size };
+    const local = this.emitter.f.get(step).i32(overlap.size).op("i32.mul").keep("i32");
+    return { local, size: size * overlap.size };
   }
 
   // Columns: each lane is a point of its own.
@@ -112,9 +120,14 @@ class FoldWriter {
       roots: [...kernel.stages, ...kernel.stores].map(({ value }) => value),
       inner: [...plan.stages, ...plan.stores].flatMap(({ loops }) => loops),
       unrolled: plan.stages.flatMap(({ loops, unrolled }) => unrolled ? loops : []),
+      overlap: plan.overlap,
       body: (vectors, position) => {
-        if (vectors === 1) this.#column(0);
-        else this.#neighbours(loop, vectors, position);
+        if (plan.overlap) this.#overlapping(plan.overlap);
+        else if (vectors === 1) this.#column(0);
+        else {
+          const { axis, size } = loop;
+          this.#together(vectors, (k) => [axis, { local: position, plus: 4 * k, lanes: true, size }]);
+        }
       },
     });
   }
@@ -136,16 +149,22 @@ class FoldWriter {
     emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#column(stage + 1));
   }
 
-  /** The one stage and the stores, for several neighbouring vectors. */
-  #neighbours(loop: Loop, vectors: number, position: Local): void {
+  /** The one stage and the stores, for several steps of an outer loop, which share what they read. */
+  #overlapping({ axis, size: count }: Loop): void {
+    const { local, size } = this.emitter.scopes.findAxis(axis)!;
+    this.emitter.sharing(() => this.#together(count, (k) => [axis, { local: local!, plus: k, size: size! }]));
+  }
+
+  /** The one stage and the stores, for several positions of one axis. */
+  #together(count: number, at: (k: number) => [axis: number, AxisValue]): void {
     const { kernel, plan, emitter } = this;
     const each = (body: (k: number) => void, reduced?: (k: number) => FinishedValue): void => {
-      for (let k = 0; k < vectors; k++) {
-        const axes = new Map([[loop.axis, { local: position, plus: 4 * k, lanes: true, size: loop.size }]]);
+      for (let k = 0; k < count; k++) {
+        const axes = new Map([at(k)]);
         emitter.scope({ axes, ...(reduced ? { reduced: new Map([[0, reduced(k)]]) } : {}) }, () => body(k));
       }
     };
-    const reduction = new Reduction(emitter, kernel.stages[0]!, kernel.axes.length, vectors);
+    const reduction = new Reduction(emitter, kernel.stages[0]!, kernel.axes.length, count);
     reduction.start();
     this.#inside(kernel.stages[0]!.axes, plan.stages[0]!, () => each((k) => reduction.step(k, undefined)));
     each(

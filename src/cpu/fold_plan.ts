@@ -32,6 +32,8 @@ export interface FoldPlan {
    * the taps of a depthwise weight gradient.
    */
   readonly taps: readonly Loop[];
+  /** The outer loop of which a column takes `size` steps at once, because their windows overlap. */
+  readonly overlap: Loop | undefined;
   readonly stages: readonly InnerPlan[];
   readonly stores: readonly InnerPlan[];
   /** Values of a row that are dear and needed in more than one walk: kept in memory by the first of them. */
@@ -119,22 +121,56 @@ export function planFold(kernel: Fold): FoldPlan {
     return { loops: part.loops, unrolled: steps <= 16 && steps * size <= 256 };
   });
   const lanes = byColumns ? best.lanes : undefined;
-  const stagePlans = plans.slice(0, stages.length);
   const oneStage = stages.length === 1 && stores.every((store) => points(store.axes) === 1);
+  const overlap = lanes && oneStage && plans[0]!.unrolled
+    ? overlappingWindows(parallel.filter((loop) => loop !== lanes), plans[0]!, stages[0]!.value)
+    : undefined;
+  if (overlap) plans[0] = { loops: overlap.loops, unrolled: true };
+  const stagePlans = plans.slice(0, stages.length);
   const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
   const width = !lanes || (oneStage && !stagePlans[0]!.unrolled) ? 4 : 1;
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
   return {
-    outer: parallel.filter((loop) => loop !== lanes && !taps.includes(loop)),
+    outer: parallel.filter((loop) => loop !== lanes && !taps.includes(loop)).map((loop) =>
+      loop.axis === overlap?.axis ? { ...loop, size: loop.size / overlap.size } : loop
+    ),
     lanes,
     taps,
+    overlap,
     kept: lanes ? [] : keptValues(kernel, plans),
     stages: stagePlans,
     stores: plans.slice(stages.length),
     width,
-    ...chunking(total, together, lanes !== undefined, byColumns ? best.work : rowWork),
+    ...chunking(total / (overlap?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/**
+ * The innermost parallel loop whose neighbouring steps read some of the same elements in an unrolled stage, with
+ * the number of steps to take at once and the loops of the stage in the order in which they meet these soonest.
+ */
+function overlappingWindows(
+  parallel: readonly Loop[],
+  { loops }: InnerPlan,
+  value: Expr,
+): Loop & { readonly loops: readonly Loop[] } | undefined {
+  const values = reachable([value]);
+  const steps = loops.reduce((product, { size }) => product * size, 1);
+  for (const { axis, size } of [...parallel].reverse()) {
+    const count = [4, 3, 5, 2].find((count) => size % count === 0 && count * steps * values.size <= 512);
+    if (count === undefined) continue;
+    for (const e of values) {
+      if (e.kind !== "load") continue;
+      const step = e.at.coefficients[axis] ?? 0;
+      const shared = loops.find((loop) => {
+        const tap = e.at.coefficients[loop.axis] ?? 0;
+        return step * tap > 0 && step % tap === 0 && step <= tap * (loop.size - 1);
+      });
+      if (shared) return { axis, size: count, loops: [...loops.filter((loop) => loop !== shared), shared] };
+    }
+  }
+  return undefined;
 }
 
 /** The innermost parallel loops, at most 16 points, if something that the value reads is the same for them. */
@@ -229,6 +265,7 @@ export function describeFold(kernel: Fold): string {
     (plan.blocks > 1 ? `, ${plan.blocks} blocks of ${plan.blockSize} to a point` : ""),
     `  for each point: ${plan.outer.map(loopText).join(", ") || "only one"}`,
     ...(plan.lanes ? [`   for ${loopText(plan.lanes)} by ${plan.width} × 4 lanes`] : []),
+    ...(plan.overlap ? [`   for ${plan.overlap.size} steps of axis ${plan.overlap.axis} at once`] : []),
     ...(plan.taps.length > 0 ? [`   for all of ${plan.taps.map(loopText).join(", ")} at once`] : []),
     ...parts.map(([name, inner]) => innerText(name, inner, plan.lanes === undefined)),
   ].join("\n");
