@@ -11,15 +11,16 @@ import type { DType } from "../dtype.ts";
 import type { Affine, Expr, Store } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
 import { binary, cast, unary } from "./expression_operations.ts";
-import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
+import { accumulatorKey, type Scope, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
 import { isNotPositive } from "./expression_sign.ts";
 import { slackBytes } from "./protocol.ts";
 import type { Vector } from "./vector.ts";
 
-/** A value of every lane position, kept at element `at` of the memory at `base`. */
+/** A value of every lane position, kept at element `at` of the memory at `base`; that of row k at k · `stride` more. */
 export interface KeptValue {
   readonly base: Local;
   readonly at: Affine;
+  readonly stride: number;
   /** Read from there; until then every evaluation writes it. */
   ready: boolean;
 }
@@ -34,12 +35,14 @@ export class Emitter {
   readonly #outputs: readonly Local[];
   /** Values that are kept in memory between two walks along a row. */
   readonly kept: Map<Expr, KeptValue> = new Map();
+  /** Which of several rows the code is for. */
+  row = 0;
   /** The value of every stage whose result is its maximum, by the number of the stage. */
   readonly maxima: Map<number, Expr> = new Map();
   #uses = new Map<Expr, number>();
   #dependencies = new Map<Expr, ReadonlySet<number>>();
   /** What has been read, by address, and the scope that has read it; undefined where that is not looked at. */
-  #read: Map<string, { local: Local; scope: unknown }> | undefined;
+  #read: Map<string, { local: Local; scope: Scope }> | undefined;
 
   /**
    * `inputs`/`outputs` are i32 locals with byte addresses, set already; `walks` are all expressions that will
@@ -147,7 +150,8 @@ export class Emitter {
     const kept = this.kept.get(e);
     if (!kept) return this.#compute(e);
     const { f } = this;
-    const offset = this.scopes.address(kept.base, kept.at);
+    const { base, at, stride } = kept;
+    const offset = this.scopes.address(base, { ...at, offset: at.offset + this.row * stride });
     if (kept.ready) return void f.load("v128.load", offset);
     const address = f.keep("i32");
     this.#compute(e);
@@ -234,7 +238,7 @@ export class Emitter {
       this.#isInline(e);
   }
 
-  #loadOnce(e: Expr & { kind: "load" }, read: Map<string, { local: Local; scope: unknown }>): void {
+  #loadOnce(e: Expr & { kind: "load" }, read: Map<string, { local: Local; scope: Scope }>): void {
     const { scopes } = this;
     if (!this.#isInline(e)) return this.#load(e);
     const forms = [e.at, ...e.guards.map(({ form }) => form)].map((form) => scopes.identify(form));

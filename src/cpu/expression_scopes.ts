@@ -28,6 +28,8 @@ export interface AxisValue {
 export interface FinishedValue {
   readonly local: Local;
   readonly lanes: boolean;
+  /** The scope at whose start it is known already; by default the one that adds it. */
+  readonly owner?: Scope;
 }
 
 /** What a scope adds to the scopes around it. Axes that no scope knows count as 0. */
@@ -55,7 +57,8 @@ interface BoundAxis extends AxisValue {
   readonly owner: Scope;
 }
 
-interface Scope {
+/** A place in the code, with the places around it. */
+export interface Scope {
   readonly parent: Scope | undefined;
   readonly axes: Map<number, BoundAxis>;
   readonly finished: Map<number, FinishedValue>;
@@ -89,7 +92,7 @@ export class Scopes {
   }
 
   /** The present scope. */
-  get here(): unknown {
+  get here(): Scope {
     return this.#scope;
   }
 
@@ -150,9 +153,10 @@ export class Scopes {
     for (const key of keys) {
       for (let scope: Scope | undefined = this.#scope; scope; scope = scope.parent) {
         const axis = scope.axes.get(key);
-        if (!axis && !scope.finished.has(key)) continue;
+        const finished = scope.finished.get(key);
+        if (!axis && !finished) continue;
         if (depth(scope) > depth(memo)) memo = scope;
-        const moved = axis ? (axis.local ? axis.owner : root) : scope;
+        const moved = axis ? (axis.local ? axis.owner : root) : finished?.owner ?? scope;
         if (depth(moved) > depth(owner)) owner = moved;
         break;
       }

@@ -11,7 +11,7 @@ import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
 import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
-import type { Loop } from "./expression_axes.ts";
+import { type Loop, reachable } from "./expression_axes.ts";
 import { type FoldPlan, type InnerPlan, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
@@ -32,8 +32,9 @@ export function generateFold(unshared: Fold, features: Features): GeneratedKerne
   let workspaceBytes = 0;
   const kept = plan.kept.map(({ value, walk, at }): [Expr, KeptValue] => {
     const base = vector.f.get(workspace).i32(workspaceBytes).op("i32.add").keep("i32");
-    workspaceBytes += aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
-    return [value, { base, at, ready: false }];
+    const bytes = aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
+    workspaceBytes += bytes * (plan.abreast?.size ?? 1);
+    return [value, { base, at, stride: bytes / 4, ready: false }];
   });
   // Stores without axes of their own are written at one place.
   const [apart, together] = [
@@ -54,6 +55,9 @@ export function generateFold(unshared: Fold, features: Features): GeneratedKerne
   if (plan.chunks > 0) new FoldWriter(kernel, plan, emitter).write(begin, end);
   return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes };
 }
+
+/** Expressions up to this size are written for several vectors at once. */
+const largestWide = 24;
 
 class FoldWriter {
   constructor(readonly kernel: Fold, readonly plan: FoldPlan, readonly emitter: Emitter) {}
@@ -96,16 +100,16 @@ class FoldWriter {
     }
     this.emitter.scope({ axes, loop: true }, () => {
       if (this.plan.lanes) this.#columns(this.plan.lanes, start, stop);
-      else this.#rows(0);
+      else this.#rows(0, Array.from({ length: this.plan.abreast?.size ?? 1 }, () => new Map()));
     });
   }
 
   /** Where an outer axis stands, given the step of its loop. */
   #outerPosition(step: Local, axis: number, size: number): AxisValue {
-    const { overlap } = this.plan;
-    if (axis !== overlap?.axis) return { local: step, size };
-    const local = this.emitter.f.get(step).i32(overlap.size).op("i32.mul").keep("i32");
-    return { local, size: size * overlap.size };
+    const { abreast } = this.plan;
+    if (axis !== abreast?.axis) return { local: step, size };
+    const local = this.emitter.f.get(step).i32(abreast.size).op("i32.mul").keep("i32");
+    return { local, size: size * abreast.size };
   }
 
   // Columns: each lane is a point of its own.
@@ -120,9 +124,9 @@ class FoldWriter {
       roots: [...kernel.stages, ...kernel.stores].map(({ value }) => value),
       inner: [...plan.stages, ...plan.stores].flatMap(({ loops }) => loops),
       unrolled: plan.stages.flatMap(({ loops, unrolled }) => unrolled ? loops : []),
-      overlap: plan.overlap,
+      abreast: plan.abreast,
       body: (vectors, position) => {
-        if (plan.overlap) this.#overlapping(plan.overlap);
+        if (plan.abreast) this.#overlapping(plan.abreast);
         else if (vectors === 1) this.#column(0);
         else {
           const { axis, size } = loop;
@@ -151,8 +155,13 @@ class FoldWriter {
 
   /** The one stage and the stores, for several steps of an outer loop, which share what they read. */
   #overlapping({ axis, size: count }: Loop): void {
+    this.emitter.sharing(() => this.#together(count, (k) => [axis, this.#stepAbreast(axis, k)]));
+  }
+
+  /** Where an outer axis stands for one of several steps. */
+  #stepAbreast(axis: number, step: number): AxisValue {
     const { local, size } = this.emitter.scopes.findAxis(axis)!;
-    this.emitter.sharing(() => this.#together(count, (k) => [axis, { local: local!, plus: k, size: size! }]));
+    return { local: local!, plus: step, size: size! };
   }
 
   /** The one stage and the stores, for several positions of one axis. */
@@ -198,29 +207,62 @@ class FoldWriter {
     }
   }
 
-  // Rows: one point, with the lanes along its inner axes.
+  // Rows: one point or several abreast, with the lanes along the inner axes.
 
-  /** Stages from number `stage` on, then stores. */
-  #rows(stage: number): void {
+  /** Stages from number `stage` on, then stores; `finished` holds what is known about each row. */
+  #rows(stage: number, finished: readonly ReadonlyMap<number, FinishedValue>[]): void {
     const { kernel, plan, emitter } = this;
     const next = kernel.stages[stage];
+    const rows = finished.length;
     if (!next) {
       kernel.stores.forEach((store, k) => {
-        this.#along(store.axes, plan.stores[k]!, [store.value], 1, () => emitter.store(store));
+        const width = rows > 1 || reachable([store.value]).size > largestWide ? 1 : plan.width;
+        this.#along(
+          store.axes,
+          plan.stores[k]!,
+          [store.value],
+          width,
+          () => this.#eachRow(finished, () => emitter.store(store)),
+        );
         this.#finishWalk(kernel.stages.length + k);
       });
       return;
     }
     if (plan.taps.length > 0) return this.#tappedRow(next);
     const keepsOrder = next.combine === "argMax" || next.combine === "argMin";
-    const width = keepsOrder ? 1 : plan.width;
-    const reduction = new Reduction(emitter, next, kernel.axes.length, width);
+    const width = keepsOrder || rows > 1 ? 1 : plan.width;
+    const reduction = new Reduction(emitter, next, kernel.axes.length, rows * width);
     reduction.start();
-    this.#along(next.axes, plan.stages[stage]!, [next.value], width, (k, mask) => reduction.step(k, mask));
+    this.#along(
+      next.axes,
+      plan.stages[stage]!,
+      [next.value],
+      width,
+      (k, mask) => this.#eachRow(finished, (row) => reduction.step(row * width + k, mask)),
+    );
     this.#finishWalk(stage);
-    reduction.merge();
-    const finished: FinishedValue = { local: reduction.across(0), lanes: false };
-    emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#rows(stage + 1));
+    if (rows === 1) reduction.merge();
+    const results = finished.map((_, row) => reduction.across(row));
+    emitter.scope({}, () => {
+      const owner = emitter.scopes.here;
+      const more = finished.map((known, row) =>
+        new Map(known).set(stage, { local: results[row]!, lanes: false, owner })
+      );
+      this.#rows(stage + 1, more);
+    });
+  }
+
+  /** Writes `body` once for each row. */
+  #eachRow(finished: readonly ReadonlyMap<number, FinishedValue>[], body: (row: number) => void): void {
+    const { plan, emitter } = this;
+    finished.forEach((reduced, row) => {
+      const axes = new Map(
+        plan.abreast ? [[plan.abreast.axis, this.#stepAbreast(plan.abreast.axis, row)]] : [],
+      );
+      emitter.row = row;
+      emitter.scope({ axes, reduced }, () => body(row));
+    });
+    emitter.row = 0;
   }
 
   /** What this walk has kept is read from now on. */
@@ -277,6 +319,7 @@ class FoldWriter {
         roots,
         inner: this.plan.taps,
         unrolled: this.plan.taps,
+        abreast: this.plan.abreast,
         body: (vectors, position) => {
           for (let k = 0; k < vectors; k++) {
             const mask = emitter.scopes.exact?.mask;

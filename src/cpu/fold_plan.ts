@@ -32,8 +32,11 @@ export interface FoldPlan {
    * the taps of a depthwise weight gradient.
    */
   readonly taps: readonly Loop[];
-  /** The outer loop of which a column takes `size` steps at once, because their windows overlap. */
-  readonly overlap: Loop | undefined;
+  /**
+   * The outer loop of which a point takes `size` steps abreast: columns whose windows overlap, so that they
+   * share what they read, or rows, so that one need not wait for the sum of another.
+   */
+  readonly abreast: Loop | undefined;
   readonly stages: readonly InnerPlan[];
   readonly stores: readonly InnerPlan[];
   /** Values of a row that are dear and needed in more than one walk: kept in memory by the first of them. */
@@ -130,20 +133,36 @@ export function planFold(kernel: Fold): FoldPlan {
   const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
   const width = !lanes || (oneStage && !stagePlans[0]!.unrolled) ? 4 : 1;
+  const outer = parallel.filter((loop) => loop !== lanes && !taps.includes(loop));
+  const abreast = overlap ?? (lanes || taps.length > 0 ? undefined : rowsAbreast(outer, inner));
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
   return {
-    outer: parallel.filter((loop) => loop !== lanes && !taps.includes(loop)).map((loop) =>
-      loop.axis === overlap?.axis ? { ...loop, size: loop.size / overlap.size } : loop
+    outer: outer.map((loop) =>
+      loop.axis === abreast?.axis ? { ...loop, size: loop.size / abreast.size } : loop
     ),
     lanes,
     taps,
-    overlap,
+    abreast,
     kept: lanes ? [] : keptValues(kernel, plans),
     stages: stagePlans,
     stores: plans.slice(stages.length),
     width,
-    ...chunking(total / (overlap?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
+    ...chunking(total / (abreast?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/** Longest rows, in elements, that go abreast: beyond, waiting for the sum of one is nothing. */
+const longestAbreast = 2048;
+
+/** Several rows of the innermost loop. */
+function rowsAbreast(
+  outer: readonly Loop[],
+  walks: readonly { readonly axes: readonly number[] }[],
+): Loop | undefined {
+  const loop = outer.at(-1);
+  if (!loop || walks.some(({ axes }) => points(axes) > longestAbreast)) return undefined;
+  const size = [4, 3, 5, 2].find((count) => loop.size % count === 0);
+  return size === undefined ? undefined : { axis: loop.axis, size };
 }
 
 /**
@@ -265,7 +284,7 @@ export function describeFold(kernel: Fold): string {
     (plan.blocks > 1 ? `, ${plan.blocks} blocks of ${plan.blockSize} to a point` : ""),
     `  for each point: ${plan.outer.map(loopText).join(", ") || "only one"}`,
     ...(plan.lanes ? [`   for ${loopText(plan.lanes)} by ${plan.width} × 4 lanes`] : []),
-    ...(plan.overlap ? [`   for ${plan.overlap.size} steps of axis ${plan.overlap.axis} at once`] : []),
+    ...(plan.abreast ? [`   for ${plan.abreast.size} steps of axis ${plan.abreast.axis} abreast`] : []),
     ...(plan.taps.length > 0 ? [`   for all of ${plan.taps.map(loopText).join(", ")} at once`] : []),
     ...parts.map(([name, inner]) => innerText(name, inner, plan.lanes === undefined)),
   ].join("\n");
