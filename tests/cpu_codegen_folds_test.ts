@@ -8,6 +8,7 @@ import {
   type Guard,
   type Kernel,
   points,
+  type Stage,
   type Store,
 } from "../src/compiler/kernel.ts";
 import { interpretKernel } from "../src/compiler/interpret.ts";
@@ -224,6 +225,42 @@ Deno.test("row kernels with several stages, contiguous and strided", () => {
         const lengths = kernel.stores.map((_, k) => k === 0 ? count * steps : count);
         check(kernel, [fill("f32", count * steps, 9), fill("f32", 2 * steps, 10)], lengths, 2e-5);
       }
+    }
+  }
+});
+
+Deno.test("stages that do not need each other, among others that do", () => {
+  for (const [count, steps] of [[1, 9], [4, 64], [6, 30], [64, 300], [130, 5]] as const) {
+    for (const form of [affine(0, steps, 1), affine(0, 1, count)]) {
+      const x = load(0, form);
+      const equal = { ...x }; // another object
+      const stage = (combine: Stage["combine"], value: Expr): Stage => ({
+        combine,
+        axes: [steps],
+        dtype: combine === "argMax" ? "i32" : "f32",
+        value,
+      });
+      const reduced = (number: number, dtype: DType = "f32"): Expr => ({
+        kind: "reduced",
+        dtype,
+        stage: number,
+      });
+      const stages = [
+        stage("sum", x),
+        stage("max", bin("mul", x, equal)),
+        stage("argMax", x),
+        stage("min", equal),
+        stage("sum", bin("sub", x, reduced(3))),
+        stage("sum", bin("mul", equal, x)),
+      ];
+      const stores = stages.map(({ dtype }, k): Store => ({
+        output: k,
+        at: affine(0, 1),
+        axes: [],
+        value: reduced(k, dtype),
+      }));
+      const kernel = fold(`stages ${count}x${steps}`, [count], ["f32"], stages, stores);
+      check(kernel, [fill("f32", count * steps, 14)], stages.map(() => count), 2e-5);
     }
   }
 });

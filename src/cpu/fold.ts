@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
+import { type Expr, type Fold, points, type Stage, type Store } from "../compiler/kernel.ts";
 import type { Local, Operand } from "./assembler.ts";
 import { startKernel } from "./codegen_module.ts";
 import { Emitter, type KeptValue } from "./expression.ts";
@@ -12,7 +12,7 @@ import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
 import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
 import { type Loop, reachable } from "./expression_axes.ts";
-import { type FoldPlan, type InnerPlan, planFold } from "./fold_plan.ts";
+import { type FoldPlan, type InnerPlan, isIndexStage, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
@@ -37,18 +37,18 @@ export function generateFold(unshared: Fold, features: Features): GeneratedKerne
     return [value, { base, at, stride: bytes / 4, ready: false }];
   });
   // Stores without axes of their own are written at one place.
-  const [apart, together] = [
-    [...kernel.stages, ...kernel.stores.filter(({ axes }) => points(axes) !== 1)],
-    kernel.stores.filter(({ axes }) => points(axes) === 1),
-  ];
+  const [together, apart] = [true, false].map((isOne) =>
+    kernel.stores.filter(({ axes }) => (points(axes) === 1) === isOne)
+  ) as [Store[], Store[]];
   const emitter = new Emitter(
     vector,
     buffers,
+    ...plan.walks.map((stages) => stages.map((stage) => kernel.stages[stage]!.value)),
     ...apart.map(({ value }) => [value]),
     together.map(({ value }) => value),
   );
   // Where all walks are along the same row, none of its values is above its maximum.
-  if (apart.every(({ axes }) => String(axes) === String(apart[0]!.axes))) {
+  if ([...kernel.stages, ...apart].every(({ axes }) => String(axes) === String(kernel.stages[0]?.axes))) {
     kernel.stages.forEach(({ combine, value }, k) => combine === "max" && emitter.maxima.set(k, value));
   }
   for (const [value, place] of kept) emitter.kept.set(value, place);
@@ -136,24 +136,42 @@ class FoldWriter {
     });
   }
 
-  /** Stages from number `stage` on, then stores, for one vector. */
-  #column(stage: number): void {
+  /** Walks from number `walk` on, then stores, for one vector. */
+  #column(walk: number): void {
     const { kernel, plan, emitter } = this;
-    const next = kernel.stages[stage];
-    if (!next) {
+    const stages = plan.walks[walk];
+    if (!stages) {
       kernel.stores.forEach((store, k) =>
         this.#inside(store.axes, plan.stores[k]!, () => emitter.store(store))
       );
       return;
     }
-    const reduction = new Reduction(emitter, next, kernel.axes.length, 1);
-    reduction.start();
-    this.#inside(next.axes, plan.stages[stage]!, () => reduction.step(0, undefined));
-    const finished: FinishedValue = { local: reduction.lanes(0), lanes: true };
-    emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#column(stage + 1));
+    const reductions = this.#reductions(stages, 1);
+    this.#inside(kernel.stages[stages[0]!]!.axes, plan.stages[stages[0]!]!, () => {
+      for (const reduction of reductions.values()) reduction.step(0, undefined);
+    });
+    emitter.scope({ reduced: this.#lanesOf(reductions, 0) }, () => this.#column(walk + 1));
   }
 
-  /** The one stage and the stores, for several steps of an outer loop, which share what they read. */
+  /** Started accumulators of stages, `count` of each. */
+  #reductions(stages: readonly number[], count: number): Map<number, Reduction> {
+    const { kernel, emitter } = this;
+    return new Map(stages.map((stage) => {
+      const reduction = new Reduction(emitter, kernel.stages[stage]!, kernel.axes.length, count);
+      reduction.start();
+      return [stage, reduction];
+    }));
+  }
+
+  /** The results in accumulator k, one in each lane. */
+  #lanesOf(reductions: ReadonlyMap<number, Reduction>, k: number): Map<number, FinishedValue> {
+    return new Map([...reductions].map(([stage, reduction]) => [
+      stage,
+      { local: reduction.lanes(k), lanes: true },
+    ]));
+  }
+
+  /** The one walk and the stores, for several steps of an outer loop, which share what they read. */
   #overlapping({ axis, size: count }: Loop): void {
     this.emitter.sharing(() => this.#together(count, (k) => [axis, this.#stepAbreast(axis, k)]));
   }
@@ -164,21 +182,23 @@ class FoldWriter {
     return { local: local!, plus: step, size: size! };
   }
 
-  /** The one stage and the stores, for several positions of one axis. */
+  /** The one walk and the stores, for several positions of one axis. */
   #together(count: number, at: (k: number) => [axis: number, AxisValue]): void {
     const { kernel, plan, emitter } = this;
-    const each = (body: (k: number) => void, reduced?: (k: number) => FinishedValue): void => {
+    const each = (body: (k: number) => void, reduced?: (k: number) => Map<number, FinishedValue>): void => {
       for (let k = 0; k < count; k++) {
         const axes = new Map([at(k)]);
-        emitter.scope({ axes, ...(reduced ? { reduced: new Map([[0, reduced(k)]]) } : {}) }, () => body(k));
+        emitter.scope({ axes, ...(reduced ? { reduced: reduced(k) } : {}) }, () => body(k));
       }
     };
-    const reduction = new Reduction(emitter, kernel.stages[0]!, kernel.axes.length, count);
-    reduction.start();
-    this.#inside(kernel.stages[0]!.axes, plan.stages[0]!, () => each((k) => reduction.step(k, undefined)));
+    const reductions = this.#reductions(plan.walks[0]!, count);
+    this.#inside(kernel.stages[0]!.axes, plan.stages[0]!, () =>
+      each((k) => {
+        for (const reduction of reductions.values()) reduction.step(k, undefined);
+      }));
     each(
       () => kernel.stores.forEach((store) => emitter.store(store)),
-      (k) => ({ local: reduction.lanes(k), lanes: true }),
+      (k) => this.#lanesOf(reductions, k),
     );
   }
 
@@ -209,12 +229,12 @@ class FoldWriter {
 
   // Rows: one point or several abreast, with the lanes along the inner axes.
 
-  /** Stages from number `stage` on, then stores; `finished` holds what is known about each row. */
-  #rows(stage: number, finished: readonly ReadonlyMap<number, FinishedValue>[]): void {
+  /** Walks from number `walk` on, then stores; `finished` holds what is known about each row. */
+  #rows(walk: number, finished: readonly ReadonlyMap<number, FinishedValue>[]): void {
     const { kernel, plan, emitter } = this;
-    const next = kernel.stages[stage];
+    const stages = plan.walks[walk];
     const rows = finished.length;
-    if (!next) {
+    if (!stages) {
       kernel.stores.forEach((store, k) => {
         const width = rows > 1 || reachable([store.value]).size > largestWide ? 1 : plan.width;
         this.#along(
@@ -228,27 +248,36 @@ class FoldWriter {
       });
       return;
     }
-    if (plan.taps.length > 0) return this.#tappedRow(next);
-    const keepsOrder = next.combine === "argMax" || next.combine === "argMin";
-    const width = keepsOrder || rows > 1 ? 1 : plan.width;
-    const reduction = new Reduction(emitter, next, kernel.axes.length, rows * width);
-    reduction.start();
+    const first = kernel.stages[stages[0]!]!;
+    if (plan.taps.length > 0) return this.#tappedRow(first);
+    const width = isIndexStage(first) || rows > 1 ? 1 : plan.width;
+    const reductions = this.#reductions(stages, rows * width);
+    const values = stages.map((stage) => kernel.stages[stage]!.value);
     this.#along(
-      next.axes,
-      plan.stages[stage]!,
-      [next.value],
+      first.axes,
+      plan.stages[stages[0]!]!,
+      values,
       width,
-      (k, mask) => this.#eachRow(finished, (row) => reduction.step(row * width + k, mask)),
+      (k, mask) =>
+        this.#eachRow(finished, (row) => {
+          for (const reduction of reductions.values()) reduction.step(row * width + k, mask);
+        }),
     );
-    this.#finishWalk(stage);
-    if (rows === 1) reduction.merge();
-    const results = finished.map((_, row) => reduction.across(row));
+    for (const stage of stages) this.#finishWalk(stage);
+    const results = [...reductions].map(([stage, reduction]) => {
+      if (rows === 1) reduction.merge();
+      return { stage, locals: finished.map((_, row) => reduction.across(row)) };
+    });
     emitter.scope({}, () => {
       const owner = emitter.scopes.here;
-      const more = finished.map((known, row) =>
-        new Map(known).set(stage, { local: results[row]!, lanes: false, owner })
-      );
-      this.#rows(stage + 1, more);
+      const more = finished.map((known, row) => {
+        const all = new Map(known);
+        for (const { stage, locals } of results) {
+          all.set(stage, { local: locals[row]!, lanes: false, owner });
+        }
+        return all;
+      });
+      this.#rows(walk + 1, more);
     });
   }
 

@@ -9,10 +9,15 @@
  *
  * @module
  */
-import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { type Affine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
 import { shareEqual } from "./expression_sharing.ts";
 import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
+
+/** Whether the result of a stage is a position: then the order of its steps counts. */
+export function isIndexStage({ combine }: Stage): boolean {
+  return combine === "argMax" || combine === "argMin";
+}
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -38,6 +43,8 @@ export interface FoldPlan {
    */
   readonly abreast: Loop | undefined;
   readonly stages: readonly InnerPlan[];
+  /** The numbers of the stages, those together that one walk computes: none needs the result of another. */
+  readonly walks: readonly (readonly number[])[];
   readonly stores: readonly InnerPlan[];
   /** Values of a row that are dear and needed in more than one walk: kept in memory by the first of them. */
   readonly kept: readonly { readonly value: Expr; readonly walk: number; readonly at: Affine }[];
@@ -103,8 +110,7 @@ export function planFold(kernel: Fold): FoldPlan {
     ) * (total / lanes.size);
   const ordered = inner.map((part) => {
     // The lanes take the loop that is cheapest to walk; argMax and argMin need the order of the axes.
-    const keepsOrder = part.stage?.combine === "argMax" || part.stage?.combine === "argMin";
-    const candidates = keepsOrder ? part.loops.slice(-1) : part.loops;
+    const candidates = part.stage && isIndexStage(part.stage) ? part.loops.slice(-1) : part.loops;
     const work = (loop: Loop): number =>
       points(part.axes) * vectors(loop.size) / loop.size * costOfPart(part, loop.axis);
     const best = [...candidates].reverse().sort((a, b) => work(a) - work(b))[0];
@@ -130,9 +136,11 @@ export function planFold(kernel: Fold): FoldPlan {
     : undefined;
   if (overlap) plans[0] = { loops: overlap.loops, unrolled: true };
   const stagePlans = plans.slice(0, stages.length);
+  const walks = sharedWalks(stages, stagePlans);
+  const oneWalk = walks.length === 1 && stores.every((store) => points(store.axes) === 1);
   const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
-  const width = !lanes || (oneStage && !stagePlans[0]!.unrolled) ? 4 : 1;
+  const width = !lanes || (oneWalk && !stagePlans[0]!.unrolled) ? (stages.length > 2 ? 2 : 4) : 1;
   const outer = parallel.filter((loop) => loop !== lanes && !taps.includes(loop));
   const abreast = overlap ?? (lanes || taps.length > 0 ? undefined : rowsAbreast(outer, inner));
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
@@ -145,10 +153,25 @@ export function planFold(kernel: Fold): FoldPlan {
     abreast,
     kept: lanes ? [] : keptValues(kernel, plans),
     stages: stagePlans,
+    walks,
     stores: plans.slice(stages.length),
     width,
     ...chunking(total / (abreast?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/** Neighbouring stages over the same axes, of which none needs another, walk together. */
+function sharedWalks(stages: readonly Stage[], plans: readonly InnerPlan[]): number[][] {
+  const walks: number[][] = [];
+  stages.forEach((stage, k) => {
+    const walk = walks.at(-1);
+    const joins = walk && !isIndexStage(stage) && !isIndexStage(stages[walk[0]!]!) &&
+      String(stages[walk[0]!]!.axes) === String(stage.axes) && sameLoops(plans[walk[0]!]!, plans[k]!) &&
+      ![...reachable([stage.value])].some((e) => e.kind === "reduced" && walk.includes(e.stage));
+    if (joins) walk.push(k);
+    else walks.push([k]);
+  });
+  return walks;
 }
 
 /** Longest rows, in elements, that go abreast: beyond, waiting for the sum of one is nothing. */
