@@ -12,7 +12,7 @@ import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
 import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
 import { type Loop, reachable } from "./expression_axes.ts";
-import { type FoldPlan, type InnerPlan, isIndexStage, planFold } from "./fold_plan.ts";
+import { type FoldPlan, type InnerPlan, isIndexStage, largestWide, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
@@ -55,9 +55,6 @@ export function generateFold(unshared: Fold, features: Features): GeneratedKerne
   if (plan.chunks > 0) new FoldWriter(kernel, plan, emitter).write(begin, end);
   return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes };
 }
-
-/** Expressions up to this size are written for several vectors at once. */
-const largestWide = 24;
 
 class FoldWriter {
   constructor(readonly kernel: Fold, readonly plan: FoldPlan, readonly emitter: Emitter) {}
@@ -191,11 +188,14 @@ class FoldWriter {
         emitter.scope({ axes, ...(reduced ? { reduced: reduced(k) } : {}) }, () => body(k));
       }
     };
-    const reductions = this.#reductions(plan.walks[0]!, count);
-    this.#inside(kernel.stages[0]!.axes, plan.stages[0]!, () =>
-      each((k) => {
-        for (const reduction of reductions.values()) reduction.step(k, undefined);
-      }));
+    const reductions = this.#reductions(plan.walks[0] ?? [], count);
+    const [stage] = kernel.stages;
+    if (stage) {
+      this.#inside(stage.axes, plan.stages[0]!, () =>
+        each((k) => {
+          for (const reduction of reductions.values()) reduction.step(k, undefined);
+        }));
+    }
     each(
       () => kernel.stores.forEach((store) => emitter.store(store)),
       (k) => this.#lanesOf(reductions, k),

@@ -57,6 +57,9 @@ export interface FoldPlan {
   readonly chunks: number;
 }
 
+/** Expressions up to this size are written for several vectors at once. */
+export const largestWide = 24;
+
 /** Vector instructions in a chunk, roughly: some microseconds. */
 const chunkWork = 16384;
 
@@ -137,10 +140,12 @@ export function planFold(kernel: Fold): FoldPlan {
   if (overlap) plans[0] = { loops: overlap.loops, unrolled: true };
   const stagePlans = plans.slice(0, stages.length);
   const walks = sharedWalks(stages, stagePlans);
-  const oneWalk = walks.length === 1 && stores.every((store) => points(store.axes) === 1);
+  const isSmall = stores.every(({ value }) => reachable([value]).size <= largestWide);
+  const oneWalk = (walks.length === 1 || (stages.length === 0 && isSmall)) &&
+    stores.every((store) => points(store.axes) === 1);
   const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
-  const width = !lanes || (oneWalk && !stagePlans[0]!.unrolled) ? (stages.length > 2 ? 2 : 4) : 1;
+  const width = !lanes || (oneWalk && !stagePlans[0]?.unrolled) ? (stages.length > 2 ? 2 : 4) : 1;
   const outer = parallel.filter((loop) => loop !== lanes && !taps.includes(loop));
   const abreast = overlap ?? (lanes || taps.length > 0 ? undefined : rowsAbreast(outer, inner));
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
@@ -174,8 +179,8 @@ function sharedWalks(stages: readonly Stage[], plans: readonly InnerPlan[]): num
   return walks;
 }
 
-/** Longest rows, in elements, that go abreast: beyond, waiting for the sum of one is nothing. */
-const longestAbreast = 2048;
+/** Longest rows, in elements, that go abreast: the sum of a longer one is more exact in several accumulators. */
+const longestAbreast = 32;
 
 /** Several rows of the innermost loop. */
 function rowsAbreast(
