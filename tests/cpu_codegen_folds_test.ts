@@ -8,6 +8,7 @@ import {
   type Guard,
   type Kernel,
   points,
+  type Stage,
   type Store,
 } from "../src/compiler/kernel.ts";
 import { interpretKernel } from "../src/compiler/interpret.ts";
@@ -47,7 +48,12 @@ Deno.test("strided, reversed, transposed and broadcast loads and stores", () => 
 Deno.test("guards on either axis, pads, concatenations and shifts", () => {
   for (const [rows, columns] of [[2, 2], [5, 7], [6, 12], [3, 40], [4, 33]] as const) {
     const x = fill("f32", rows * columns, 6);
-    for (const [dy, dx] of [[0, 0], [1, 0], [0, 1], [-1, 2], [3, -3], [0, 50], [2, 5]] as const) {
+    for (
+      const [dy, dx] of [[0, 0], [1, 0], [0, 1], [-1, 2], [3, -3], [0, 50], [0, 250], [0, 300], [
+        2,
+        5,
+      ]] as const
+    ) {
       const guards = [{ form: affine(-dy, 1, 0), size: rows }, { form: affine(-dx, 0, 1), size: columns }];
       const shifted = load(0, affine(-dy * columns - dx, columns, 1), "f32", guards, 0.25);
       const inside: Expr = { kind: "inside", dtype: "bool", guards };
@@ -223,13 +229,48 @@ Deno.test("row kernels with several stages, contiguous and strided", () => {
   }
 });
 
+Deno.test("stages that do not need each other, among others that do", () => {
+  for (const [count, steps] of [[1, 9], [4, 64], [6, 30], [64, 300], [130, 5]] as const) {
+    for (const form of [affine(0, steps, 1), affine(0, 1, count)]) {
+      const x = load(0, form);
+      const equal = { ...x }; // another object
+      const stage = (combine: Stage["combine"], value: Expr): Stage => ({
+        combine,
+        axes: [steps],
+        dtype: combine === "argMax" ? "i32" : "f32",
+        value,
+      });
+      const reduced = (number: number, dtype: DType = "f32"): Expr => ({
+        kind: "reduced",
+        dtype,
+        stage: number,
+      });
+      const stages = [
+        stage("sum", x),
+        stage("max", bin("mul", x, equal)),
+        stage("argMax", x),
+        stage("min", equal),
+        stage("sum", bin("sub", x, reduced(3))),
+        stage("sum", bin("mul", equal, x)),
+      ];
+      const stores = stages.map(({ dtype }, k): Store => ({
+        output: k,
+        at: affine(0, 1),
+        axes: [],
+        value: reduced(k, dtype),
+      }));
+      const kernel = fold(`stages ${count}x${steps}`, [count], ["f32"], stages, stores);
+      check(kernel, [fill("f32", count * steps, 14)], stages.map(() => count), 2e-5);
+    }
+  }
+});
+
 Deno.test("depthwise convolution, padded, strided and dilated", () => {
   for (
-    const [size, stride, dilation] of [[1, 1, 1], [4, 1, 1], [5, 1, 1], [9, 2, 1], [16, 1, 1], [19, 1, 2], [
-      34,
-      1,
-      1,
-    ], [34, 2, 1]] as const
+    const [size, stride, dilation] of [
+      ...[[1, 1, 1], [4, 1, 1], [5, 1, 1], [6, 1, 1], [9, 2, 1], [16, 1, 1], [18, 2, 1]],
+      ...[[19, 1, 2], [33, 1, 1], [34, 1, 1], [34, 2, 1], [35, 1, 3]],
+    ] as [number, number, number][]
   ) {
     const [n, c] = [2, 3];
     const out = Math.floor((size + 2 * dilation - 2 * dilation - 1) / stride) + 1;

@@ -163,6 +163,28 @@ Deno.test("elementary functions keep the errors that their comments state", () =
       }
     }
   }
+  // The exponential of what is known to be negative has a shorter form.
+  const powers: [Expr, (x: number) => number][] = [
+    [
+      bin("mul", bin("mul", load(0, affine(0, 1)), load(0, affine(0, 1))), constant(-1)),
+      (x) => -Math.fround(x * x),
+    ],
+    [un("neg", un("abs", load(0, affine(0, 1)))), (x) => -Math.abs(x)],
+  ];
+  for (const [power, exponent] of powers) {
+    for (const x of [spread(-9.3, 9.3), spread(-87.3, 0), scales(-30, 3), new Float32Array(special.f32)]) {
+      for (const relaxedSimd of [true, false]) {
+        const y = new Float32Array(x.length);
+        execute(map("exp", x.length, ["f32"], un("exp", power)), [x], [y], relaxedSimd);
+        x.forEach((value, k) => {
+          const exact = Math.exp(exponent(value));
+          if (Number.isNaN(exact)) return assert(Number.isNaN(y[k]!));
+          const bound = exact < 2 ** -126 ? 2 ** 23 : 1.5; // may be flushed to zero
+          assert(ulps(y[k]!, exact) <= bound, `exp(${exponent(value)}) is ${y[k]} instead of ${exact}`);
+        });
+      }
+    }
+  }
   const a = spread(0.001, 30);
   const b = a.map((_, k) => Math.sin(k) * 20);
   const y = new Float32Array(n);

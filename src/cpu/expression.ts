@@ -11,13 +11,16 @@ import type { DType } from "../dtype.ts";
 import type { Affine, Expr, Store } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
 import { binary, cast, unary } from "./expression_operations.ts";
-import { accumulatorKey, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
+import { accumulatorKey, type Scope, type ScopeOptions, Scopes, stageKey } from "./expression_scopes.ts";
+import { isNotPositive } from "./expression_sign.ts";
+import { slackBytes } from "./protocol.ts";
 import type { Vector } from "./vector.ts";
 
-/** A value of every lane position, kept at element `at` of the memory at `base`. */
+/** A value of every lane position, kept at element `at` of the memory at `base`; that of row k at k · `stride` more. */
 export interface KeptValue {
   readonly base: Local;
   readonly at: Affine;
+  readonly stride: number;
   /** Read from there; until then every evaluation writes it. */
   ready: boolean;
 }
@@ -32,23 +35,29 @@ export class Emitter {
   readonly #outputs: readonly Local[];
   /** Values that are kept in memory between two walks along a row. */
   readonly kept: Map<Expr, KeptValue> = new Map();
+  /** Which of several rows the code is for. */
+  row = 0;
+  /** The value of every stage whose result is its maximum, by the number of the stage. */
+  readonly maxima: Map<number, Expr> = new Map();
   #uses = new Map<Expr, number>();
   #dependencies = new Map<Expr, ReadonlySet<number>>();
+  /** What has been read, by address, and the scope that has read it; undefined where that is not looked at. */
+  #read: Map<string, { local: Local; scope: Scope }> | undefined;
 
   /**
-   * `inputs`/`outputs` are i32 locals with byte addresses, set already; `roots` are all expressions that will
-   * be written (values used more than once among them get a local).
+   * `inputs`/`outputs` are i32 locals with byte addresses, set already; `walks` are all expressions that will
+   * be written, those of one loop together (values used more than once in it get a local).
    */
   constructor(
     readonly vector: Vector,
     buffers: { inputs: readonly Local[]; outputs: readonly Local[] },
-    roots: readonly Expr[],
+    ...walks: readonly (readonly Expr[])[]
   ) {
     this.f = vector.f;
     this.scopes = new Scopes(this.f);
     this.#inputs = buffers.inputs;
     this.#outputs = buffers.outputs;
-    this.#countUses(roots);
+    for (const roots of walks) this.#countUses(roots);
   }
 
   /** Runs `body`, which writes the code of a scope, with more axes known. */
@@ -56,11 +65,23 @@ export class Emitter {
     this.scopes.open(options, body);
   }
 
+  /**
+   * Runs `body`, which writes scopes one after another, none of them a loop: what one of them has read is not
+   * read again by the next.
+   */
+  sharing(body: () => void): void {
+    this.#read = new Map();
+    body();
+    this.#read = undefined;
+  }
+
   #countUses(roots: readonly Expr[]): void {
+    const own = new Map<Expr, number>();
     const visit = (e: Expr): void => {
-      const uses = this.#uses.get(e) ?? 0;
-      this.#uses.set(e, uses + 1);
-      if (uses === 0) operands(e).forEach(visit);
+      const uses = (own.get(e) ?? 0) + 1;
+      own.set(e, uses);
+      this.#uses.set(e, Math.max(uses, this.#uses.get(e) ?? 0));
+      if (uses === 1) operands(e).forEach(visit);
     };
     roots.forEach(visit);
   }
@@ -129,7 +150,8 @@ export class Emitter {
     const kept = this.kept.get(e);
     if (!kept) return this.#compute(e);
     const { f } = this;
-    const offset = this.scopes.address(kept.base, kept.at);
+    const { base, at, stride } = kept;
+    const offset = this.scopes.address(base, { ...at, offset: at.offset + this.row * stride });
     if (kept.ready) return void f.load("v128.load", offset);
     const address = f.keep("i32");
     this.#compute(e);
@@ -145,12 +167,17 @@ export class Emitter {
       case "inside":
         return void f.get(this.scopes.mask(this.scopes.split(e.guards), undefined));
       case "load":
-        return this.#load(e);
+        return this.#read ? this.#loadOnce(e, this.#read) : this.#load(e);
       case "gather":
         return this.#gather(e);
       case "unary":
         this.value(e.x);
-        return unary(vector, e.op, e.x.dtype, !this.scopes.exact);
+        return unary(
+          vector,
+          e.op === "exp" && isNotPositive(e.x, this.maxima) ? "expOfNegative" : e.op,
+          e.x.dtype,
+          !this.scopes.exact,
+        );
       case "binary":
         return this.#binary(e);
       case "select":
@@ -211,6 +238,20 @@ export class Emitter {
       this.#isInline(e);
   }
 
+  #loadOnce(e: Expr & { kind: "load" }, read: Map<string, { local: Local; scope: Scope }>): void {
+    const { scopes } = this;
+    if (!this.#isInline(e)) return this.#load(e);
+    const forms = [e.at, ...e.guards.map(({ form }) => form)].map((form) => scopes.identify(form));
+    const key = JSON.stringify([e.input, e.fill, e.guards.map(({ size }) => size), forms]);
+    const known = read.get(key);
+    // In the scope that has read it, code may be written to a place before the read.
+    if (known && known.scope !== scopes.here) return void this.f.get(known.local);
+    this.#load(e);
+    const local = this.f.local("v128");
+    this.f.tee(local);
+    read.set(key, { local, scope: scopes.here });
+  }
+
   #load(e: Expr & { kind: "load" }): void {
     const { f, scopes } = this;
     const step = scopes.laneStep(e.at);
@@ -218,16 +259,19 @@ export class Emitter {
     const { uniform, lanes } = step !== 0 || split.lanes.length > 0 ? scopes.splitOfLanes(e.guards) : split;
     const { exact } = scopes;
     const fill = (): void => this.#raw(e.dtype, e.fill);
-    // Neighbouring lanes are read as a whole even where some of them do not count: at most 12 bytes before
-    // or after an element that does, which are memory in any case.
-    const needsMask = exact && (lanes.length > 0 || (step !== 0 && step !== 1));
+    const isWhole = step === 0 || step === 1;
+    const needsMask = exact && (lanes.length > 0 || !isWhole);
     const guards = { uniform: [], lanes };
-    const mask = needsMask ? scopes.mask(guards, exact.mask) : undefined;
+    // Neighbouring lanes are read as a whole even where some of them do not count.
+    const isNear = step === 1 && scopes.isNear(lanes, slackBytes / 4 - 3);
+    const mask = needsMask ? scopes.mask(guards, isNear ? undefined : exact.mask) : undefined;
     const read = (): void => {
       if (!mask) return this.#loadWhole(e, step);
-      if (step === 0 || step === 1) {
+      if (isNear) this.#loadWhole(e, step);
+      else if (isWhole) {
         f.get(scopes.any(guards, exact!.mask)).if(() => this.#loadWhole(e, step), fill, "v128");
       } else this.#loadLanes(e, mask);
+      if (Object.is(e.fill, 0)) return void f.get(mask).op("v128.and");
       fill();
       f.get(mask);
       this.vector.select();

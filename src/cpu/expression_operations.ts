@@ -12,6 +12,7 @@ import {
   erf,
   exp,
   expm1,
+  expOfNegative,
   floatModulo,
   log,
   log1p,
@@ -22,12 +23,23 @@ import {
 } from "./math.ts";
 import type { Vector } from "./vector.ts";
 
+/** An operation, or the exponential of what is known not to be positive. */
+export type UnaryForm = UnaryOp | "expOfNegative";
+
 // Short enough to be written where they are used; the others are called.
-const inlined: Partial<Record<UnaryOp, Elementary>> = { exp, expm1, log, log1p, tanh, erf };
-const called: Partial<Record<UnaryOp, Elementary>> = { sin, cos, tan };
+const inlined: Partial<Record<UnaryForm, Elementary>> = {
+  exp,
+  expOfNegative,
+  expm1,
+  log,
+  log1p,
+  tanh,
+  erf,
+};
+const called: Partial<Record<UnaryForm, Elementary>> = { sin, cos, tan };
 
 /** [x] -> op x. `inline` writes short functions in place: for code that runs often. */
-export function unary(v: Vector, op: UnaryOp, dtype: DType, inline: boolean): void {
+export function unary(v: Vector, op: UnaryForm, dtype: DType, inline: boolean): void {
   const { f } = v;
   const elementary = inlined[op] ?? called[op];
   if (elementary) {
@@ -36,7 +48,7 @@ export function unary(v: Vector, op: UnaryOp, dtype: DType, inline: boolean): vo
     else f.call(v.library.vectorFunction(op, 1, elementary));
     return;
   }
-  const write = unaryOperations[op]?.[dtype];
+  const write = unaryOperations[op as UnaryOp]?.[dtype];
   if (!write) throw new TypeError(`Cannot compute ${op} of ${dtype}: there is no such operation`);
   write(v);
 }

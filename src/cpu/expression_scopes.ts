@@ -28,6 +28,8 @@ export interface AxisValue {
 export interface FinishedValue {
   readonly local: Local;
   readonly lanes: boolean;
+  /** The scope at whose start it is known already; by default the one that adds it. */
+  readonly owner?: Scope;
 }
 
 /** What a scope adds to the scopes around it. Axes that no scope knows count as 0. */
@@ -55,7 +57,8 @@ interface BoundAxis extends AxisValue {
   readonly owner: Scope;
 }
 
-interface Scope {
+/** A place in the code, with the places around it. */
+export interface Scope {
   readonly parent: Scope | undefined;
   readonly axes: Map<number, BoundAxis>;
   readonly finished: Map<number, FinishedValue>;
@@ -86,6 +89,11 @@ export class Scopes {
   /** The lane tests of the present scope. */
   get exact(): ScopeOptions["exact"] {
     return this.#scope.exact;
+  }
+
+  /** The present scope. */
+  get here(): Scope {
+    return this.#scope;
   }
 
   /** Runs `body`, which writes the code of a scope, with more axes known. */
@@ -145,9 +153,10 @@ export class Scopes {
     for (const key of keys) {
       for (let scope: Scope | undefined = this.#scope; scope; scope = scope.parent) {
         const axis = scope.axes.get(key);
-        if (!axis && !scope.finished.has(key)) continue;
+        const finished = scope.finished.get(key);
+        if (!axis && !finished) continue;
         if (depth(scope) > depth(memo)) memo = scope;
-        const moved = axis ? (axis.local ? axis.owner : root) : scope;
+        const moved = axis ? (axis.local ? axis.owner : root) : finished?.owner ?? scope;
         if (depth(moved) > depth(owner)) owner = moved;
         break;
       }
@@ -272,6 +281,16 @@ export class Scopes {
     });
   }
 
+  /** A text that is equal where the present values of forms are. */
+  identify(form: Affine): string {
+    let constant = form.offset;
+    const locals = this.#terms(form).map(({ coefficient, at }) => {
+      constant += coefficient * (at.plus ?? 0);
+      return at.local ? `${coefficient}*${at.local.index}${at.lanes ? " lanes" : ""}` : "";
+    });
+    return `${constant} ${locals.filter((text) => text).sort()}`;
+  }
+
   /** The value of a form that no local moves. */
   constantValue(form: Affine): number | undefined {
     const terms = this.#terms(form);
@@ -321,6 +340,19 @@ export class Scopes {
   }
 
   #alwaysHolds({ form, size }: Guard): boolean {
+    const [low, high] = this.#range(form);
+    return low >= 0 && high < size;
+  }
+
+  /** Whether one step of `elements` along the lanes is enough to reach where the guards hold, from anywhere. */
+  isNear(guards: readonly Guard[], elements: number): boolean {
+    if (guards.length === 0) return true;
+    if (guards.length > 1 || Math.abs(this.laneStep(guards[0]!.form)) !== 1) return false;
+    const [low, high] = this.#range(guards[0]!.form);
+    return low >= -elements && high < guards[0]!.size + elements;
+  }
+
+  #range(form: Affine): [low: number, high: number] {
     let [low, high] = [form.offset, form.offset];
     for (const { coefficient, at } of this.#terms(form)) {
       const first = at.local ? 0 : at.plus ?? 0;
@@ -328,7 +360,7 @@ export class Scopes {
       low += Math.min(coefficient * first, coefficient * last);
       high += Math.max(coefficient * first, coefficient * last);
     }
-    return low >= 0 && high < size;
+    return [low, high];
   }
 
   #keys(guards: readonly Guard[]): number[] {

@@ -4,19 +4,21 @@
  *
  * @module
  */
-import { type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
+import { type Expr, type Fold, points, type Stage, type Store } from "../compiler/kernel.ts";
 import type { Local, Operand } from "./assembler.ts";
 import { startKernel } from "./codegen_module.ts";
 import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
+import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
-import type { Loop } from "./expression_axes.ts";
-import { type FoldPlan, type InnerPlan, planFold } from "./fold_plan.ts";
+import { type Loop, reachable } from "./expression_axes.ts";
+import { type FoldPlan, type InnerPlan, isIndexStage, largestWide, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 
 /** Writes a fold. */
-export function generateFold(kernel: Fold, features: Features): GeneratedKernel {
+export function generateFold(unshared: Fold, features: Features): GeneratedKernel {
+  const kernel = shareEqual(unshared);
   const plan = planFold(kernel);
   const { module, vector, begin, end, workspace, addresses } = startKernel(
     features,
@@ -30,10 +32,25 @@ export function generateFold(kernel: Fold, features: Features): GeneratedKernel 
   let workspaceBytes = 0;
   const kept = plan.kept.map(({ value, walk, at }): [Expr, KeptValue] => {
     const base = vector.f.get(workspace).i32(workspaceBytes).op("i32.add").keep("i32");
-    workspaceBytes += aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
-    return [value, { base, at, ready: false }];
+    const bytes = aligned(4 * points(walks[walk]!.axes) + 16); // the last vector may be incomplete
+    workspaceBytes += bytes * (plan.abreast?.size ?? 1);
+    return [value, { base, at, stride: bytes / 4, ready: false }];
   });
-  const emitter = new Emitter(vector, buffers, walks.map(({ value }) => value));
+  // Stores without axes of their own are written at one place.
+  const [together, apart] = [true, false].map((isOne) =>
+    kernel.stores.filter(({ axes }) => (points(axes) === 1) === isOne)
+  ) as [Store[], Store[]];
+  const emitter = new Emitter(
+    vector,
+    buffers,
+    ...plan.walks.map((stages) => stages.map((stage) => kernel.stages[stage]!.value)),
+    ...apart.map(({ value }) => [value]),
+    together.map(({ value }) => value),
+  );
+  // Where all walks are along the same row, none of its values is above its maximum.
+  if ([...kernel.stages, ...apart].every(({ axes }) => String(axes) === String(kernel.stages[0]?.axes))) {
+    kernel.stages.forEach(({ combine, value }, k) => combine === "max" && emitter.maxima.set(k, value));
+  }
   for (const [value, place] of kept) emitter.kept.set(value, place);
   if (plan.chunks > 0) new FoldWriter(kernel, plan, emitter).write(begin, end);
   return { bytes: module.bytes(), phases: [plan.chunks], scratchBytes: 0, workspaceBytes };
@@ -75,13 +92,21 @@ class FoldWriter {
     for (const { axis, size } of [...this.plan.outer].reverse()) {
       const isFirst = axes.size === this.plan.outer.length - 1;
       const local = isFirst ? rest : f.get(rest).i32(size).op("i32.rem_u").keep("i32");
-      axes.set(axis, { local, size });
+      axes.set(axis, this.#outerPosition(local, axis, size));
       if (!isFirst) rest = f.get(rest).i32(size).op("i32.div_u").keep("i32");
     }
     this.emitter.scope({ axes, loop: true }, () => {
       if (this.plan.lanes) this.#columns(this.plan.lanes, start, stop);
-      else this.#rows(0);
+      else this.#rows(0, Array.from({ length: this.plan.abreast?.size ?? 1 }, () => new Map()));
     });
+  }
+
+  /** Where an outer axis stands, given the step of its loop. */
+  #outerPosition(step: Local, axis: number, size: number): AxisValue {
+    const { abreast } = this.plan;
+    if (axis !== abreast?.axis) return { local: step, size };
+    const local = this.emitter.f.get(step).i32(abreast.size).op("i32.mul").keep("i32");
+    return { local, size: size * abreast.size };
   }
 
   // Columns: each lane is a point of its own.
@@ -96,45 +121,84 @@ class FoldWriter {
       roots: [...kernel.stages, ...kernel.stores].map(({ value }) => value),
       inner: [...plan.stages, ...plan.stores].flatMap(({ loops }) => loops),
       unrolled: plan.stages.flatMap(({ loops, unrolled }) => unrolled ? loops : []),
+      abreast: plan.abreast,
       body: (vectors, position) => {
-        if (vectors === 1) this.#column(0);
-        else this.#neighbours(loop, vectors, position);
+        if (plan.abreast) this.#overlapping(plan.abreast);
+        else if (vectors === 1) this.#column(0);
+        else {
+          const { axis, size } = loop;
+          this.#together(vectors, (k) => [axis, { local: position, plus: 4 * k, lanes: true, size }]);
+        }
       },
     });
   }
 
-  /** Stages from number `stage` on, then stores, for one vector. */
-  #column(stage: number): void {
+  /** Walks from number `walk` on, then stores, for one vector. */
+  #column(walk: number): void {
     const { kernel, plan, emitter } = this;
-    const next = kernel.stages[stage];
-    if (!next) {
+    const stages = plan.walks[walk];
+    if (!stages) {
       kernel.stores.forEach((store, k) =>
         this.#inside(store.axes, plan.stores[k]!, () => emitter.store(store))
       );
       return;
     }
-    const reduction = new Reduction(emitter, next, kernel.axes.length, 1);
-    reduction.start();
-    this.#inside(next.axes, plan.stages[stage]!, () => reduction.step(0, undefined));
-    const finished: FinishedValue = { local: reduction.lanes(0), lanes: true };
-    emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#column(stage + 1));
+    const reductions = this.#reductions(stages, 1);
+    this.#inside(kernel.stages[stages[0]!]!.axes, plan.stages[stages[0]!]!, () => {
+      for (const reduction of reductions.values()) reduction.step(0, undefined);
+    });
+    emitter.scope({ reduced: this.#lanesOf(reductions, 0) }, () => this.#column(walk + 1));
   }
 
-  /** The one stage and the stores, for several neighbouring vectors. */
-  #neighbours(loop: Loop, vectors: number, position: Local): void {
+  /** Started accumulators of stages, `count` of each. */
+  #reductions(stages: readonly number[], count: number): Map<number, Reduction> {
+    const { kernel, emitter } = this;
+    return new Map(stages.map((stage) => {
+      const reduction = new Reduction(emitter, kernel.stages[stage]!, kernel.axes.length, count);
+      reduction.start();
+      return [stage, reduction];
+    }));
+  }
+
+  /** The results in accumulator k, one in each lane. */
+  #lanesOf(reductions: ReadonlyMap<number, Reduction>, k: number): Map<number, FinishedValue> {
+    return new Map([...reductions].map(([stage, reduction]) => [
+      stage,
+      { local: reduction.lanes(k), lanes: true },
+    ]));
+  }
+
+  /** The one walk and the stores, for several steps of an outer loop, which share what they read. */
+  #overlapping({ axis, size: count }: Loop): void {
+    this.emitter.sharing(() => this.#together(count, (k) => [axis, this.#stepAbreast(axis, k)]));
+  }
+
+  /** Where an outer axis stands for one of several steps. */
+  #stepAbreast(axis: number, step: number): AxisValue {
+    const { local, size } = this.emitter.scopes.findAxis(axis)!;
+    return { local: local!, plus: step, size: size! };
+  }
+
+  /** The one walk and the stores, for several positions of one axis. */
+  #together(count: number, at: (k: number) => [axis: number, AxisValue]): void {
     const { kernel, plan, emitter } = this;
-    const each = (body: (k: number) => void, reduced?: (k: number) => FinishedValue): void => {
-      for (let k = 0; k < vectors; k++) {
-        const axes = new Map([[loop.axis, { local: position, plus: 4 * k, lanes: true, size: loop.size }]]);
-        emitter.scope({ axes, ...(reduced ? { reduced: new Map([[0, reduced(k)]]) } : {}) }, () => body(k));
+    const each = (body: (k: number) => void, reduced?: (k: number) => Map<number, FinishedValue>): void => {
+      for (let k = 0; k < count; k++) {
+        const axes = new Map([at(k)]);
+        emitter.scope({ axes, ...(reduced ? { reduced: reduced(k) } : {}) }, () => body(k));
       }
     };
-    const reduction = new Reduction(emitter, kernel.stages[0]!, kernel.axes.length, vectors);
-    reduction.start();
-    this.#inside(kernel.stages[0]!.axes, plan.stages[0]!, () => each((k) => reduction.step(k, undefined)));
+    const reductions = this.#reductions(plan.walks[0] ?? [], count);
+    const [stage] = kernel.stages;
+    if (stage) {
+      this.#inside(stage.axes, plan.stages[0]!, () =>
+        each((k) => {
+          for (const reduction of reductions.values()) reduction.step(k, undefined);
+        }));
+    }
     each(
       () => kernel.stores.forEach((store) => emitter.store(store)),
-      (k) => ({ local: reduction.lanes(k), lanes: true }),
+      (k) => this.#lanesOf(reductions, k),
     );
   }
 
@@ -163,29 +227,71 @@ class FoldWriter {
     }
   }
 
-  // Rows: one point, with the lanes along its inner axes.
+  // Rows: one point or several abreast, with the lanes along the inner axes.
 
-  /** Stages from number `stage` on, then stores. */
-  #rows(stage: number): void {
+  /** Walks from number `walk` on, then stores; `finished` holds what is known about each row. */
+  #rows(walk: number, finished: readonly ReadonlyMap<number, FinishedValue>[]): void {
     const { kernel, plan, emitter } = this;
-    const next = kernel.stages[stage];
-    if (!next) {
+    const stages = plan.walks[walk];
+    const rows = finished.length;
+    if (!stages) {
       kernel.stores.forEach((store, k) => {
-        this.#along(store.axes, plan.stores[k]!, [store.value], 1, () => emitter.store(store));
+        const width = rows > 1 || reachable([store.value]).size > largestWide ? 1 : plan.width;
+        this.#along(
+          store.axes,
+          plan.stores[k]!,
+          [store.value],
+          width,
+          () => this.#eachRow(finished, () => emitter.store(store)),
+        );
         this.#finishWalk(kernel.stages.length + k);
       });
       return;
     }
-    if (plan.taps.length > 0) return this.#tappedRow(next);
-    const keepsOrder = next.combine === "argMax" || next.combine === "argMin";
-    const width = keepsOrder ? 1 : plan.width;
-    const reduction = new Reduction(emitter, next, kernel.axes.length, width);
-    reduction.start();
-    this.#along(next.axes, plan.stages[stage]!, [next.value], width, (k, mask) => reduction.step(k, mask));
-    this.#finishWalk(stage);
-    reduction.merge();
-    const finished: FinishedValue = { local: reduction.across(0), lanes: false };
-    emitter.scope({ reduced: new Map([[stage, finished]]) }, () => this.#rows(stage + 1));
+    const first = kernel.stages[stages[0]!]!;
+    if (plan.taps.length > 0) return this.#tappedRow(first);
+    const width = isIndexStage(first) || rows > 1 ? 1 : plan.width;
+    const reductions = this.#reductions(stages, rows * width);
+    const values = stages.map((stage) => kernel.stages[stage]!.value);
+    this.#along(
+      first.axes,
+      plan.stages[stages[0]!]!,
+      values,
+      width,
+      (k, mask) =>
+        this.#eachRow(finished, (row) => {
+          for (const reduction of reductions.values()) reduction.step(row * width + k, mask);
+        }),
+    );
+    for (const stage of stages) this.#finishWalk(stage);
+    const results = [...reductions].map(([stage, reduction]) => {
+      if (rows === 1) reduction.merge();
+      return { stage, locals: finished.map((_, row) => reduction.across(row)) };
+    });
+    emitter.scope({}, () => {
+      const owner = emitter.scopes.here;
+      const more = finished.map((known, row) => {
+        const all = new Map(known);
+        for (const { stage, locals } of results) {
+          all.set(stage, { local: locals[row]!, lanes: false, owner });
+        }
+        return all;
+      });
+      this.#rows(walk + 1, more);
+    });
+  }
+
+  /** Writes `body` once for each row. */
+  #eachRow(finished: readonly ReadonlyMap<number, FinishedValue>[], body: (row: number) => void): void {
+    const { plan, emitter } = this;
+    finished.forEach((reduced, row) => {
+      const axes = new Map(
+        plan.abreast ? [[plan.abreast.axis, this.#stepAbreast(plan.abreast.axis, row)]] : [],
+      );
+      emitter.row = row;
+      emitter.scope({ axes, reduced }, () => body(row));
+    });
+    emitter.row = 0;
   }
 
   /** What this walk has kept is read from now on. */
@@ -242,6 +348,7 @@ class FoldWriter {
         roots,
         inner: this.plan.taps,
         unrolled: this.plan.taps,
+        abreast: this.plan.abreast,
         body: (vectors, position) => {
           for (let k = 0; k < vectors; k++) {
             const mask = emitter.scopes.exact?.mask;

@@ -24,6 +24,8 @@ export interface LanesOptions {
   /** The loops inside the body, and those of them that are unrolled. */
   readonly inner: readonly Loop[];
   readonly unrolled: readonly Loop[];
+  /** The loop outside of which each body takes several steps. */
+  readonly abreast: Loop | undefined;
   /** Writes one step of `vectors` vectors at `position`; the scope of the step is open. */
   readonly body: (vectors: number, position: Local) => void;
 }
@@ -35,6 +37,7 @@ export function emitLanes(emitter: Emitter, options: LanesOptions): void {
   const position = f.local("i32");
   const bounds = new Bounds(emitter, options);
   const promised = new Set(options.unrolled.map(({ axis }) => axis));
+  if (options.abreast) promised.add(options.abreast.axis);
   const guards = guardsOfLanes(options.roots, loop).filter(({ form }) =>
     form.coefficients.some((c, axis) => c !== 0 && (axis === loop.axis || promised.has(axis)))
   );
@@ -101,7 +104,8 @@ class Bounds {
   constructor(readonly emitter: Emitter, readonly options: LanesOptions) {
     this.low = options.start;
     this.high = options.stop;
-    for (const { axis, size } of options.inner) {
+    const { abreast } = options;
+    for (const { axis, size } of abreast ? [...options.inner, abreast] : options.inner) {
       this.#sizes.set(axis, Math.max(size, this.#sizes.get(axis) ?? 0));
     }
   }
@@ -159,7 +163,8 @@ class Bounds {
       least += Math.min(reach, 0);
       most += Math.max(reach, 0);
     }
-    const isOutside = (axis: number): boolean => axis !== this.options.loop.axis && !this.#sizes.has(axis);
+    const isOutside = (axis: number): boolean =>
+      axis === this.options.abreast?.axis || (axis !== this.options.loop.axis && !this.#sizes.has(axis));
     const coefficients = form.coefficients.map((c, axis) => isOutside(axis) ? c : 0);
     return { rest: { offset: form.offset, coefficients }, least, most };
   }

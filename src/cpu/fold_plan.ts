@@ -9,9 +9,15 @@
  *
  * @module
  */
-import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { type Affine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
+import { shareEqual } from "./expression_sharing.ts";
 import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
+
+/** Whether the result of a stage is a position: then the order of its steps counts. */
+export function isIndexStage({ combine }: Stage): boolean {
+  return combine === "argMax" || combine === "argMin";
+}
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -31,7 +37,14 @@ export interface FoldPlan {
    * the taps of a depthwise weight gradient.
    */
   readonly taps: readonly Loop[];
+  /**
+   * The outer loop of which a point takes `size` steps abreast: columns whose windows overlap, so that they
+   * share what they read, or rows, so that one need not wait for the sum of another.
+   */
+  readonly abreast: Loop | undefined;
   readonly stages: readonly InnerPlan[];
+  /** The numbers of the stages, those together that one walk computes: none needs the result of another. */
+  readonly walks: readonly (readonly number[])[];
   readonly stores: readonly InnerPlan[];
   /** Values of a row that are dear and needed in more than one walk: kept in memory by the first of them. */
   readonly kept: readonly { readonly value: Expr; readonly walk: number; readonly at: Affine }[];
@@ -43,6 +56,9 @@ export interface FoldPlan {
   readonly blockSize: number;
   readonly chunks: number;
 }
+
+/** Expressions up to this size are written for several vectors at once. */
+export const largestWide = 24;
 
 /** Vector instructions in a chunk, roughly: some microseconds. */
 const chunkWork = 16384;
@@ -97,8 +113,7 @@ export function planFold(kernel: Fold): FoldPlan {
     ) * (total / lanes.size);
   const ordered = inner.map((part) => {
     // The lanes take the loop that is cheapest to walk; argMax and argMin need the order of the axes.
-    const keepsOrder = part.stage?.combine === "argMax" || part.stage?.combine === "argMin";
-    const candidates = keepsOrder ? part.loops.slice(-1) : part.loops;
+    const candidates = part.stage && isIndexStage(part.stage) ? part.loops.slice(-1) : part.loops;
     const work = (loop: Loop): number =>
       points(part.axes) * vectors(loop.size) / loop.size * costOfPart(part, loop.axis);
     const best = [...candidates].reverse().sort((a, b) => work(a) - work(b))[0];
@@ -118,22 +133,91 @@ export function planFold(kernel: Fold): FoldPlan {
     return { loops: part.loops, unrolled: steps <= 16 && steps * size <= 256 };
   });
   const lanes = byColumns ? best.lanes : undefined;
-  const stagePlans = plans.slice(0, stages.length);
   const oneStage = stages.length === 1 && stores.every((store) => points(store.axes) === 1);
+  const overlap = lanes && oneStage && plans[0]!.unrolled
+    ? overlappingWindows(parallel.filter((loop) => loop !== lanes), plans[0]!, stages[0]!.value)
+    : undefined;
+  if (overlap) plans[0] = { loops: overlap.loops, unrolled: true };
+  const stagePlans = plans.slice(0, stages.length);
+  const walks = sharedWalks(stages, stagePlans);
+  const isSmall = stores.every(({ value }) => reachable([value]).size <= largestWide);
+  const oneWalk = (walks.length === 1 || (stages.length === 0 && isSmall)) &&
+    stores.every((store) => points(store.axes) === 1);
   const taps = lanes || !oneStage ? [] : sharingTaps(parallel, stages[0]!.value);
   // A long reduction over an outer axis takes several neighbouring vectors, to use whole cache lines.
-  const width = !lanes || (oneStage && !stagePlans[0]!.unrolled) ? 4 : 1;
+  const width = !lanes || (oneWalk && !stagePlans[0]?.unrolled) ? (stages.length > 2 ? 2 : 4) : 1;
+  const outer = parallel.filter((loop) => loop !== lanes && !taps.includes(loop));
+  const abreast = overlap ?? (lanes || taps.length > 0 ? undefined : rowsAbreast(outer, inner));
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
   return {
-    outer: parallel.filter((loop) => loop !== lanes && !taps.includes(loop)),
+    outer: outer.map((loop) =>
+      loop.axis === abreast?.axis ? { ...loop, size: loop.size / abreast.size } : loop
+    ),
     lanes,
     taps,
+    abreast,
     kept: lanes ? [] : keptValues(kernel, plans),
     stages: stagePlans,
+    walks,
     stores: plans.slice(stages.length),
     width,
-    ...chunking(total, together, lanes !== undefined, byColumns ? best.work : rowWork),
+    ...chunking(total / (abreast?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/** Neighbouring stages over the same axes, of which none needs another, walk together. */
+function sharedWalks(stages: readonly Stage[], plans: readonly InnerPlan[]): number[][] {
+  const walks: number[][] = [];
+  stages.forEach((stage, k) => {
+    const walk = walks.at(-1);
+    const joins = walk && !isIndexStage(stage) && !isIndexStage(stages[walk[0]!]!) &&
+      String(stages[walk[0]!]!.axes) === String(stage.axes) && sameLoops(plans[walk[0]!]!, plans[k]!) &&
+      ![...reachable([stage.value])].some((e) => e.kind === "reduced" && walk.includes(e.stage));
+    if (joins) walk.push(k);
+    else walks.push([k]);
+  });
+  return walks;
+}
+
+/** Longest rows, in elements, that go abreast: the sum of a longer one is more exact in several accumulators. */
+const longestAbreast = 32;
+
+/** Several rows of the innermost loop. */
+function rowsAbreast(
+  outer: readonly Loop[],
+  walks: readonly { readonly axes: readonly number[] }[],
+): Loop | undefined {
+  const loop = outer.at(-1);
+  if (!loop || walks.some(({ axes }) => points(axes) > longestAbreast)) return undefined;
+  const size = [4, 3, 5, 2].find((count) => loop.size % count === 0);
+  return size === undefined ? undefined : { axis: loop.axis, size };
+}
+
+/**
+ * The innermost parallel loop whose neighbouring steps read some of the same elements in an unrolled stage, with
+ * the number of steps to take at once and the loops of the stage in the order in which they meet these soonest.
+ */
+function overlappingWindows(
+  parallel: readonly Loop[],
+  { loops }: InnerPlan,
+  value: Expr,
+): Loop & { readonly loops: readonly Loop[] } | undefined {
+  const values = reachable([value]);
+  const steps = loops.reduce((product, { size }) => product * size, 1);
+  for (const { axis, size } of [...parallel].reverse()) {
+    const count = [4, 3, 5, 2].find((count) => size % count === 0 && count * steps * values.size <= 512);
+    if (count === undefined) continue;
+    for (const e of values) {
+      if (e.kind !== "load") continue;
+      const step = e.at.coefficients[axis] ?? 0;
+      const shared = loops.find((loop) => {
+        const tap = e.at.coefficients[loop.axis] ?? 0;
+        return step * tap > 0 && step % tap === 0 && step <= tap * (loop.size - 1);
+      });
+      if (shared) return { axis, size: count, loops: [...loops.filter((loop) => loop !== shared), shared] };
+    }
+  }
+  return undefined;
 }
 
 /** The innermost parallel loops, at most 16 points, if something that the value reads is the same for them. */
@@ -209,7 +293,7 @@ function chunking(
 
 /** The schedule for a reader. */
 export function describeFold(kernel: Fold): string {
-  const plan = planFold(kernel);
+  const plan = planFold(shareEqual(kernel));
   const loopText = ({ axis, size }: Loop): string => `axis ${axis} < ${size}`;
   const innerText = (name: string, { loops, unrolled }: InnerPlan, alongLast: boolean): string => {
     const texts = loops.map((loop, k) =>
@@ -228,6 +312,7 @@ export function describeFold(kernel: Fold): string {
     (plan.blocks > 1 ? `, ${plan.blocks} blocks of ${plan.blockSize} to a point` : ""),
     `  for each point: ${plan.outer.map(loopText).join(", ") || "only one"}`,
     ...(plan.lanes ? [`   for ${loopText(plan.lanes)} by ${plan.width} × 4 lanes`] : []),
+    ...(plan.abreast ? [`   for ${plan.abreast.size} steps of axis ${plan.abreast.axis} abreast`] : []),
     ...(plan.taps.length > 0 ? [`   for all of ${plan.taps.map(loopText).join(", ")} at once`] : []),
     ...parts.map(([name, inner]) => innerText(name, inner, plan.lanes === undefined)),
   ].join("\n");

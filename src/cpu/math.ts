@@ -38,17 +38,23 @@ const logarithmTail = [
   0.12881647494267126,
   -0.07859611509307021,
 ];
-// −log(erfc(x)) / x for x in [0, 4].
-const erfExponent = [
-  1.1283791716153029,
-  0.6366193818613185,
-  0.1027778312959451,
-  -0.019153066481246865,
-  -0.0001603917240321082,
-  0.0016670234336790375,
-  -0.0006328347874191328,
-  0.00011764072324637042,
-  -0.000009256206892760832,
+// erf(x) / x − ¼ = N(x²) / D(x²) for |x| ≤ 4. Without the quarter, both would have to be exact to the last place
+// where erf is 1.
+const erfNumerator = [
+  0.8783791393079161,
+  0.06733122838148656,
+  0.02426426567075903,
+  0.00008154556048240195,
+  -0.000011827931910607283,
+  -0.000007368264744979931,
+];
+const erfDenominator = [
+  1,
+  0.5048579887361381,
+  0.11535027526397491,
+  0.015207308393149307,
+  0.0011855782473794664,
+  0.00003742017313493361,
 ];
 // (sin r − r) / r³ and (cos r − 1 + r²/2) / r⁴ as polynomials of r², for |r| ≤ π/4.
 const sineTail = [-0.16666654225554733, 0.00833213149716584, -0.00019510839140764337];
@@ -81,22 +87,20 @@ const exp2Series = [
 const overflow = 88.72283; // the largest x with a finite eˣ
 const underflow = -87.336544; // eˣ is below 2⁻¹²⁶ beyond
 
-/** x = n ln 2 + r: gives r, eʳ − 1 and the bits of n in the low end of an integer. */
-function reduceExponent(v: Vector, x: Local): { shifted: Local; tail: Local } {
+/** x = n ln 2 + r: gives r, and n + bias in the low bits of an integer. */
+function reduceExponent(v: Vector, x: Local, bias = 0): { shifted: Local; r: Local } {
   const { f } = v;
+  const magic = roundingMagic + bias;
   f.get(x);
-  v.multiplyAdd(() => f.f32x4(log2e), () => f.f32x4(roundingMagic));
+  v.multiplyAdd(() => f.f32x4(log2e), () => f.f32x4(magic));
   const shifted = f.keep();
-  const n = f.get(shifted).f32x4(roundingMagic).op("f32x4.sub").keep();
+  const n = f.get(shifted).f32x4(magic).op("f32x4.sub").keep();
   f.get(n);
   v.subtractProduct(() => f.f32x4(ln2High), () => f.get(x));
   const high = f.keep();
   f.get(n);
   v.subtractProduct(() => f.f32x4(ln2Low), () => f.get(high));
-  const r = f.keep();
-  const square = f.get(r).get(r).op("f32x4.mul").keep();
-  v.polynomial(r, exponentialTail).multiplyAdd(() => f.get(square), () => f.get(r));
-  return { shifted, tail: f.keep() };
+  return { shifted, r: f.keep() };
 }
 
 /** [y] -> y where x is small enough for a finite eˣ, else ∞ or NaN. */
@@ -108,17 +112,33 @@ function overflowToInfinity(v: Vector, x: Local): void {
 /** eˣ; error below 1.5 ulp. */
 export function exp(v: Vector, x: Local): void {
   const { f } = v;
-  const { shifted, tail } = reduceExponent(v, x);
+  const bounded = f.get(x).f32x4(overflow).op("f32x4.pmin").keep(); // keeps NaN
+  const { shifted, r } = reduceExponent(v, bounded);
+  v.polynomial(r, [1, 1, ...exponentialTail]);
   // The power of two goes into the exponent bits: 2¹²⁸ has no factor of its own, but eʳ 2¹²⁸ may be finite.
-  f.f32x4(1).get(tail).op("f32x4.add").get(shifted).i32(23).op("i32x4.shl").op("i32x4.add");
-  overflowToInfinity(v, x);
+  f.get(shifted).i32(23).op("i32x4.shl").op("i32x4.add");
+  // The mask shifted left is −∞, or 0.
+  f.get(x).f32x4(overflow).op("f32x4.gt").i32(23).op("i32x4.shl").op("f32x4.sub");
   f.get(x).f32x4(underflow).op("f32x4.lt").op("v128.andnot");
+}
+
+/** eˣ of x ≤ 0 or NaN, which needs fewer instructions; error below 1.5 ulp. */
+export function expOfNegative(v: Vector, x: Local): void {
+  const { f } = v;
+  const bounded = f.get(x).f32x4(-88).op("f32x4.pmax").keep(); // keeps NaN
+  const { shifted, r } = reduceExponent(v, bounded, 127);
+  v.polynomial(r, [1, 1, ...exponentialTail]);
+  // n + 127 as exponent bits is 2ⁿ, and 0 for n = −127.
+  f.get(shifted).i32(23).op("i32x4.shl").op("f32x4.mul");
 }
 
 /** eˣ − 1 where −18 ≤ x: 2ⁿ (eʳ − 1) + (2ⁿ − 1), halved so that n = 128 is in range. */
 function expm1Above(v: Vector, x: Local): void {
   const { f } = v;
-  const { shifted, tail } = reduceExponent(v, x);
+  const { shifted, r } = reduceExponent(v, x);
+  const square = f.get(r).get(r).op("f32x4.mul").keep();
+  v.polynomial(r, exponentialTail).multiplyAdd(() => f.get(square), () => f.get(r));
+  const tail = f.keep();
   f.get(shifted).i32(23).op("i32x4.shl").i32x4(126 << 23).op("i32x4.add");
   const half = f.keep();
   f.get(half);
@@ -151,17 +171,14 @@ export function tanh(v: Vector, x: Local): void {
   withSignOf(v, x);
 }
 
-/** erf |x| = 1 − e^(−|x| q(|x|)), with the sign of x; error below 2e-7, below 4 ulp near zero. */
+/** erf x = x/4 + x N(x²) / D(x²), where erf 4 rounds to 1; error below 2e-7, below 4 ulp near zero. */
 export function erf(v: Vector, x: Local): void {
   const { f } = v;
-  f.get(x).op("f32x4.abs").f32x4(4).op("f32x4.pmin"); // keeps NaN; erf 4 rounds to 1
-  const z = f.keep();
-  f.get(z).op("f32x4.neg");
-  v.polynomial(z, erfExponent);
-  f.op("f32x4.mul");
-  expm1Above(v, f.keep());
-  f.op("f32x4.abs");
-  withSignOf(v, x);
+  const z = f.get(x).f32x4(4).op("f32x4.pmin").f32x4(-4).op("f32x4.pmax").keep(); // keeps NaN
+  const square = f.get(z).get(z).op("f32x4.mul").keep();
+  v.polynomial(square, erfNumerator).polynomial(square, erfDenominator);
+  f.op("f32x4.div");
+  v.multiplyAdd(() => f.get(z), () => f.get(z).f32x4(0.25).op("f32x4.mul"));
 }
 
 /** x = 2^exponent · mantissa with mantissa in [√½, √2), for positive finite x; exponent is an integer. */
