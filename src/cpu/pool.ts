@@ -22,7 +22,8 @@ export class Pool {
   readonly #workers: Worker[];
   #lastRecord: number = control.firstRecord * 4;
   #enqueued = 0;
-  #waiting = 0;
+  /** The runs that somebody awaits, by number. */
+  readonly #awaited: number[] = [];
   #lost: Error | undefined;
   #closed = false;
 
@@ -52,7 +53,8 @@ export class Pool {
 
   /** Resolves when run `number` and all before it are finished. Keeps the process alive meanwhile. */
   async finished(number: number): Promise<void> {
-    if (this.#waiting++ === 0) this.#workers[0]!.ref();
+    if (this.#awaited.push(number) === 1) this.#workers[0]!.ref();
+    this.#want();
     try {
       for (let completed = this.#heap.completed; completed < number; completed = this.#heap.completed) {
         if (this.#lost) throw this.#lost;
@@ -60,12 +62,20 @@ export class Pool {
         await Atomics.waitAsync(this.#heap.words, control.completed, completed).value;
       }
     } finally {
-      if (--this.#waiting === 0) this.#workers[0]!.unref();
+      this.#awaited.splice(this.#awaited.indexOf(number), 1);
+      this.#want();
+      if (this.#awaited.length === 0) this.#workers[0]!.unref();
     }
+  }
+
+  /** Asks the threads to wake this one when the first awaited run is finished. */
+  #want(): void {
+    Atomics.store(this.#heap.words, control.wanted, Math.min(this.#enqueued, ...this.#awaited));
   }
 
   /** Blocks the main thread until everything is finished: the last resort when memory is short. */
   finishNow(): void {
+    this.#want();
     while (this.#heap.completed < this.#enqueued && !this.#lost) {
       Atomics.wait(this.#heap.words, control.completed, this.#heap.completed, 100);
     }

@@ -60,8 +60,10 @@ export const spinTurns = 20_000;
 
 /** Words of the control block at the start of memory; each has a cache line of its own. */
 export const control = {
-  /** Number of finished runs. The main thread awaits it. */
+  /** Number of finished runs. The main thread awaits it, */
   completed: 16,
+  /** and is woken when this many are finished. */
+  wanted: 24,
   /** Number of barriers passed. */
   generation: 32,
   /** Threads that have reached the present barrier. */

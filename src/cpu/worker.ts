@@ -118,8 +118,9 @@ function barrier(current: number, launch: number, endsRun: boolean): void {
   Atomics.store(words, control.nextChunk, 0);
   if (launch > 0) recordTime(current, launch);
   if (endsRun) {
-    Atomics.add(words, control.completed, 1);
-    Atomics.notify(words, control.completed);
+    const completed = Atomics.add(words, control.completed, 1) + 1;
+    // Whoever waits for a later run sleeps on: waking it for every run would cost the threads a processor.
+    if (completed >= Atomics.load(words, control.wanted)) Atomics.notify(words, control.completed);
   }
   Atomics.store(words, control.generation, (generation + 1) | 0);
   if (Atomics.load(words, control.sleeping) > 0) Atomics.notify(words, control.generation);
