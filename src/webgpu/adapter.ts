@@ -21,6 +21,8 @@ export interface OpenDevice {
   readonly isSoftware: boolean;
   readonly family: Family;
   readonly hasTimestamps: boolean;
+  /** Invocations of a subgroup, which can pass values to each other; 1 if they cannot. */
+  readonly lanes: number;
 }
 
 const hints =
@@ -49,12 +51,20 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
   }
   const hasTimestamps = adapter.features.has("timestamp-query");
   const limits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
-  const gpu = await adapter.requestDevice({
-    label: name,
-    requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
-    requiredLimits: limits,
-  });
-  return { gpu, name, isSoftware, family: familyOf(options, isSoftware), hasTimestamps };
+  const family = familyOf(options, isSoftware);
+  const request = (features: GPUFeatureName[]): Promise<GPUDevice> =>
+    adapter.requestDevice({
+      label: name,
+      requiredFeatures: [...(hasTimestamps ? ["timestamp-query" as const] : []), ...features],
+      requiredLimits: limits,
+    });
+  // Deno 2.9 does not list this feature even where there is one.
+  const withSubgroups = family === "software"
+    ? await request(["subgroups" as GPUFeatureName]).catch(() => undefined)
+    : undefined;
+  const gpu = withSubgroups ?? await request([]);
+  const lanes = withSubgroups === undefined ? 1 : (info as { subgroupMinSize?: number }).subgroupMinSize ?? 1;
+  return { gpu, name, isSoftware, family, hasTimestamps, lanes };
 }
 
 function familyOf(options: AdapterOptions, isSoftware: boolean): Family {

@@ -116,7 +116,7 @@ export class WebgpuDevice implements Backend {
 
   /** The generated code of a kernel: all its shaders, one after the other. */
   describe(kernel: Kernel): string {
-    return generate(kernel, this.#open.family).dispatches.map(({ label, code, workgroups, bindings }) => {
+    return generate(kernel, this.#open.family, this.#open.lanes).dispatches.map(({ label, code, workgroups, bindings }) => {
       const words = bindings.flatMap((binding) => binding.words ?? []);
       const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
       return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
@@ -231,7 +231,7 @@ export class WebgpuDevice implements Backend {
       const key = kernelKey(kernel);
       let compiled = this.#schedules.get(key);
       if (compiled === undefined) {
-        const schedule = generate(kernel, this.#open.family);
+        const schedule = generate(kernel, this.#open.family, this.#open.lanes);
         compiled = { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
         this.#schedules.set(key, compiled);
       }

@@ -5,6 +5,7 @@
  */
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
 import { deferStores, packOperand, storeLoads } from "./contraction_parts.ts";
+import { softwareTile } from "./contraction_software.ts";
 import { orient } from "./contraction_plan.ts";
 import { type Dispatch, type Family, mostTurns, type Schedule } from "./schedule.ts";
 import { simplifyFold } from "./simplify.ts";
@@ -20,13 +21,16 @@ import { sort } from "./wgsl_sort.ts";
 /** Stores with more loads than this in one tile are done by a fold of their own. */
 const mostStoreLoads = 16;
 
-/** The dispatches of a kernel; none if there is nothing to compute. */
-export function generate(kernel: Kernel, family: Family): Schedule {
+/**
+ * The dispatches of a kernel; none if there is nothing to compute. `lanes` = invocations of a subgroup, 1 if
+ * the adapter has none.
+ */
+export function generate(kernel: Kernel, family: Family, lanes = 1): Schedule {
   switch (kernel.kind) {
     case "fold":
       return { dispatches: fold(kernel, { family }), scratch: [] };
     case "contraction":
-      return contraction(kernel, family);
+      return contraction(kernel, family, lanes);
     case "cumulative":
       return cumulate(kernel, family);
     case "sort":
@@ -53,7 +57,7 @@ function isTeamWork(kernel: Fold, family: Family): boolean {
   return longest >= 64 && (plan.parallel === undefined || points(kernel.axes) < 4096);
 }
 
-function contraction(given: Contraction, family: Family): Schedule {
+function contraction(given: Contraction, family: Family, lanes: number): Schedule {
   let kernel = orient(given);
   const own = kernel.inputs.length;
   if (points(kernel.rows) * points(kernel.columns) * points(kernel.batch) === 0) {
@@ -63,12 +67,12 @@ function contraction(given: Contraction, family: Family): Schedule {
   if (side !== undefined) {
     return { dispatches: [contractByTiles(kernel, { family, scratchFrom: own, side })], scratch: [] };
   }
-  const tile = tileOf(kernel, family === "software" ? 64 : 4096);
+  const tile = family === "software" ? softwareTile(kernel, lanes) : tileOf(kernel, 4096);
   const dispatches: Dispatch[] = [];
   const scratch: number[] = [];
   for (const which of ["left", "right"] as const) {
     const across = which === "left"
-      ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group))
+      ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))
       : Math.ceil(points(kernel.rows) / tile.rows);
     const packed = packOperand(kernel, which, across);
     if (packed === undefined) continue;

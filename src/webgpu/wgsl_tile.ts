@@ -16,6 +16,11 @@ export interface Tile {
   readonly rows: number;
   readonly groups: number;
   readonly group: Width;
+  /**
+   * How many invocations work on the same rows, each on columns of its own: each reads a part of the left
+   * operand, and they share it as a subgroup. 1 if it is not given.
+   */
+  readonly lanes?: number;
 }
 
 /** A place along rows or columns of a tile: four neighbours if they can be taken at once, and each alone. */
