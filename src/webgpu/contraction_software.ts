@@ -18,8 +18,8 @@ const perProduct = 0.33;
 /** A workgroup that does nothing. */
 const perWorkgroup = 700;
 /** To compile one load or store, and one product, spread over a thousand runs. */
-const compileAccess = 3000;
-const compileProduct = 100;
+const compileAccess = 2500;
+const compileProduct = 600;
 /** Threads that run workgroups. */
 const threads = 2;
 

@@ -16,6 +16,7 @@ import { foldByLanes, type FoldOptions } from "./wgsl_fold.ts";
 import { foldByTeams } from "./wgsl_fold_team.ts";
 import { planFold } from "./fold_plan.ts";
 import { scatter } from "./wgsl_scatter.ts";
+import { rowsPerTurn } from "./wgsl_tile.ts";
 import { sort } from "./wgsl_sort.ts";
 
 /** Stores with more loads than this in one tile are done by a fold of their own. */
@@ -82,7 +83,8 @@ function contraction(given: Contraction, family: Family, lanes: number): Schedul
     scratch.push(packed.length);
     kernel = packed.kernel;
   }
-  if (storeLoads(kernel) * tile.rows * tile.groups <= mostStoreLoads) {
+  const rowsWritten = family === "software" ? Math.min(rowsPerTurn, tile.rows) : tile.rows;
+  if (storeLoads(kernel) * rowsWritten * tile.groups <= mostStoreLoads) {
     dispatches.push(contractByRegisters(kernel, { family, scratchFrom: own, tile }));
     return { dispatches, scratch };
   }

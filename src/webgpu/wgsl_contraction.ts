@@ -12,7 +12,7 @@ import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value } from "./wgsl_expression.ts";
 import { typeName, type Width } from "./wgsl_math.ts";
-import { type Place, placesAlong, type Tile, tilesAlong, writeStores } from "./wgsl_tile.ts";
+import { type Place, placesAlong, type Tile, tilesAlong, writeStoreLoop, writeStores } from "./wgsl_tile.ts";
 import { writeWalk } from "./wgsl_walk.ts";
 
 /** Chooses a tile: as large as the registers take, but enough invocations to keep the device busy. */
@@ -66,7 +66,6 @@ export function contractByRegisters(
   const [rest, columnTile] = shader.divide(block, number, "column tiles", columnTiles);
   const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
   const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
-  const rows = placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
   const own = lanes > 1 ? block.let(`${columnTile} * ${lanes}u + local.x`) : columnTile;
   const isPadded = points(kernel.columns) % (columnLength * lanes) !== 0;
   const columns = placesAlong(block, own, kernel, { side: "right", length: columnLength, isPadded });
@@ -81,10 +80,15 @@ export function contractByRegisters(
   const right = readingOf(kernel, "right").reading;
   const shared = sharedReading(kernel, tile.rows, lanes).reading;
   const left = lanes > 1 ? shared : readingOf(kernel, "left").reading;
-  const leftPlaces = lanes > 1 ? sharedPlaces(block, kernel, rowTile, tile, left) : rows;
-  const turns = writeSum(block, kernel, tile, { batch, left, right, rows: leftPlaces, columns }, sums);
-  checkTurns(kernel.label, turns, family);
-  writeStores(block, kernel, tile, batch, rows, columns, sums);
+  const rows = lanes > 1
+    ? sharedPlaces(block, kernel, rowTile, tile, left)
+    : placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
+  const turns = writeSum(block, kernel, tile, { batch, left, right, rows, columns }, sums);
+  const stores = { batch, columns, sums };
+  // A loop compiles faster; where constants are written out it would take its time at each run instead.
+  const more = isGeneric ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
+  if (!isGeneric) writeStores(block, kernel, tile, stores, rows);
+  checkTurns(kernel.label, turns + more, family);
   return shader.finish();
 }
 
@@ -130,14 +134,18 @@ function writeSum(
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {
         const values = columns.flatMap((place) =>
-          Array.from({ length: tile.group }, (_, c) => ({ place, c }))
-        ).map(({ place, c }) => readElement(inside, kernel, "right", operands, place, c, step, u));
+          Array.from(
+            { length: tile.group },
+            (_, c) => readElement(inside, kernel, "right", operands, place, c, step, u),
+          )
+        );
+        const groups = sums[0]!.map((_, j) => {
+          const parts = values.slice(j * tile.group, (j + 1) * tile.group);
+          return tile.group === 1 ? parts[0]! : inside.let(gatherParts(parts));
+        });
         sums.forEach((row, i) => {
           const a = readRow(inside, kernel, tile, operands, i, step, u);
-          row.forEach((sum, j) => {
-            const parts = values.slice(j * tile.group, (j + 1) * tile.group);
-            inside.lines.push(`${sum} += ${a} * ${tile.group === 1 ? parts[0]! : gatherParts(parts)};`);
-          });
+          row.forEach((sum, j) => inside.lines.push(`${sum} += ${a} * ${groups[j]};`));
         });
       }
     }

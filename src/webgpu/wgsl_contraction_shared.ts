@@ -70,7 +70,7 @@ export function contractByTiles(
     length: 4,
     isPadded: true,
   });
-  writeStores(block, kernel, perInvocation, batch, rows, columns, sums);
+  writeStores(block, kernel, perInvocation, { batch, columns, sums }, rows);
   return shader.finish();
 }
 
