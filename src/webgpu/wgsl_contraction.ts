@@ -67,7 +67,7 @@ export function contractByRegisters(
   const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
   const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
   const own = lanes > 1 ? block.let(`${columnTile} * ${lanes}u + local.x`) : columnTile;
-  const isPadded = points(kernel.columns) % (columnLength * lanes) !== 0;
+  const isPadded = lanes > 1;
   const columns = placesAlong(block, own, kernel, { side: "right", length: columnLength, isPadded });
   const sums = Array.from(
     { length: tile.rows },
@@ -129,7 +129,7 @@ function writeSum(
   const { left, right, columns } = operands;
   const isInner = left === "inner" || right === "inner";
   const vector = isInner ? kernel.inner.length - 1 : undefined;
-  const unroll = !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
+  const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
   return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: 1 }, (inside, steps) => {
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {

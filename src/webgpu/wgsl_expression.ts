@@ -105,24 +105,30 @@ export class Emitter {
     // Texts by the depth at which they exist; what is not a parameter is summed up in `rest`.
     const terms: string[][] = [];
     let rest = 0;
+    const own = form.coefficients.map((c, k) => c === 0 ? undefined : this.axes[k]);
+    const isParameter = shader.isGeneric && own.some((axis) => axis?.text !== undefined);
     const addConstant = (key: string, value: number, times: number): void => {
       constant += value * times;
-      if (!shader.isGeneric || (key !== "offset" && Math.abs(value) <= 1)) rest += value * times;
-      else if (value !== 0) {
+      if (isParameter) {
         const text = shader.number(`${id} ${key}`, value);
         (terms[0] ??= []).push(times === 1 ? text : `${text} * ${times}`);
-      }
+      } else rest += value * times;
     };
     addConstant("offset", form.offset, 1);
     form.coefficients.forEach((c, k) => {
-      const axis = this.axes[k];
-      if (c === 0 || axis === undefined) return;
-      if (axis.offset !== 0) addConstant(String(k), c, axis.offset);
-      const factor = shader.number(`${id} ${k}`, c);
+      const axis = own[k];
+      if (axis === undefined) return;
+      // That four neighbours lie side by side is part of the code.
+      const isOne = c === 1 && (axis.isVector || !shader.isGeneric);
+      const factor = isOne ? "1" : shader.number(`${id} ${k}`, c);
+      if (axis.offset !== 0) {
+        if (isOne) [constant, rest] = [constant + axis.offset, rest + axis.offset];
+        else addConstant(String(k), c, axis.offset);
+      }
       if (axis.isVector) [step, stepText] = [step + c, factor];
       if (axis.text === undefined) return;
       if ((c * axis.multiple) % 4 !== 0) aligned = false;
-      (terms[axis.depth] ??= []).push(c === 1 ? axis.text : `${axis.text} * ${factor}`);
+      (terms[axis.depth] ??= []).push(isOne ? axis.text : `${axis.text} * ${factor}`);
     });
     let text = "";
     let depth = 0;
@@ -145,7 +151,7 @@ export class Emitter {
   /** The address of the k-th of the four. */
   #place({ text, step, stepText }: Address, k: number): string {
     if (k === 0 || step === 0) return text;
-    return this.block.shader.isGeneric && Math.abs(step) > 1
+    return this.block.shader.isGeneric && step !== 1
       ? `${text} + ${stepText} * ${k}`
       : plus(text, k * step);
   }
