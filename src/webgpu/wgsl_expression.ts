@@ -43,6 +43,9 @@ export function widened(value: Value, dtype: DType, width: Width): string {
 /** Where an affine form points: `text` for the first of the four. */
 interface Address {
   readonly text: string;
+  /** The text is `base + rest`. */
+  readonly base: string;
+  readonly rest: number;
   readonly depth: number;
   /** Step from one of the four to the next, and its text. */
   readonly step: number;
@@ -118,8 +121,8 @@ export class Emitter {
     form.coefficients.forEach((c, k) => {
       const axis = own[k];
       if (axis === undefined) return;
-      // That four neighbours lie side by side is part of the code.
-      const isOne = c === 1 && (axis.isVector || !shader.isGeneric);
+      // That neighbours lie side by side is part of the code where they are read together.
+      const isOne = c === 1 && (axis.isVector || axis.text === undefined || !shader.isGeneric);
       const factor = isOne ? "1" : shader.number(`${id} ${k}`, c);
       if (axis.offset !== 0) {
         if (isOne) [constant, rest] = [constant + axis.offset, rest + axis.offset];
@@ -140,6 +143,8 @@ export class Emitter {
     const sum = plus(text, rest);
     return {
       text: sum,
+      base: text,
+      rest,
       depth,
       step,
       stepText,
@@ -149,15 +154,15 @@ export class Emitter {
   }
 
   /** The address of the k-th of the four. */
-  #place({ text, step, stepText }: Address, k: number): string {
+  #place({ text, base, rest, step, stepText }: Address, k: number): string {
     if (k === 0 || step === 0) return text;
     return this.block.shader.isGeneric && step !== 1
       ? `${text} + ${stepText} * ${k}`
-      : plus(text, k * step);
+      : plus(base, rest + k * step);
   }
 
-  #quarter(address: Address, distance = 0): string {
-    return `(${plus(address.text, distance)}) >> 2u`;
+  #quarter({ base, rest }: Address, distance = 0): string {
+    return `(${plus(base, rest + distance)}) >> 2u`;
   }
 
   #name(text: string, width: Width, depth: number): Value {
@@ -253,7 +258,8 @@ export class Emitter {
   /** Numbers that are the same in many kernels are literals. */
   #constant(expr: Expr & { kind: "constant" }): Value {
     const { shader } = this.block;
-    const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) || Number.isInteger(2 * expr.value);
+    const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) ||
+      (Math.abs(expr.value) <= 2 && Number.isInteger(2 * expr.value));
     return isCommon || !shader.isGeneric
       ? { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true }
       : { text: shader.number(`constant ${shader.id(expr)}`, expr.value, "f32"), width: 1, depth: 0 };
