@@ -46,10 +46,10 @@ function candidatesOf(kernel: Contraction, lanes: number): Tile[] {
 function costOf(kernel: Contraction, tile: Tile, width: number): number {
   const { rows, groups, group, lanes = 1 } = tile;
   const columns = groups * group;
-  const right = columns * readingOf(kernel, "right").cost;
+  const right = columns * readingOf(kernel, "right", true).cost;
   const left = lanes > 1
     ? sharedReading(kernel, rows, lanes).cost
-    : rows * readingOf(kernel, "left").cost;
+    : rows * readingOf(kernel, "left", true).cost;
   const whole = group === 4 && kernel.outputs.every((_, output) => storesWhole(kernel, output));
   const stores = kernel.stores.length * rows * groups * (whole ? 1 : group);
   const step = left + right + rows * columns * perProduct;

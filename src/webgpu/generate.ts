@@ -75,7 +75,7 @@ function contraction(given: Contraction, family: Family, lanes: number): Schedul
     const across = which === "left"
       ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))
       : Math.ceil(points(kernel.rows) / tile.rows);
-    const packed = packOperand(kernel, which, across);
+    const packed = packOperand(kernel, which, across, family === "software");
     if (packed === undefined) continue;
     dispatches.push(
       ...fold(packed.fold, { family, scratchFrom: own, toScratch: scratch.length }),

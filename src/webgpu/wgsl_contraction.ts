@@ -5,7 +5,7 @@
  * @module
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
-import { type Reading, readingOf, readingsOf, type Side } from "./contraction_plan.ts";
+import { mostWrittenOut, type Reading, readingOf, readingsOf, type Side } from "./contraction_plan.ts";
 import { countLoads } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
@@ -33,7 +33,7 @@ export function tileOf(kernel: Contraction, wanted: number): Tile {
 
 /** How the rows of a tile are read by invocations that share them: the way, and its cost per inner step. */
 export function sharedReading(kernel: Contraction, rows: number, lanes: number): { reading: Reading; cost: number } {
-  return readingsOf(kernel, "left").map(({ reading, cost }) => ({
+  return readingsOf(kernel, "left", true).map(({ reading, cost }) => ({
     reading,
     cost: reading !== "own"
       ? cost * Math.ceil(rows / lanes)
@@ -77,9 +77,9 @@ export function contractByRegisters(
         () => block.variable("f32", tile.group, `${typeName("f32", tile.group)}(0.0f)`),
       ),
   );
-  const right = readingOf(kernel, "right").reading;
+  const right = readingOf(kernel, "right", isGeneric).reading;
   const shared = sharedReading(kernel, tile.rows, lanes).reading;
-  const left = lanes > 1 ? shared : readingOf(kernel, "left").reading;
+  const left = lanes > 1 ? shared : readingOf(kernel, "left", isGeneric).reading;
   const rows = lanes > 1
     ? sharedPlaces(block, kernel, rowTile, tile, left)
     : placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
@@ -130,7 +130,8 @@ function writeSum(
   const isInner = left === "inner" || right === "inner";
   const vector = isInner ? kernel.inner.length - 1 : undefined;
   const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
-  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: 1 }, (inside, steps) => {
+  const flat = block.shader.isGeneric && !isInner ? mostWrittenOut : 1;
+  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {
         const values = columns.flatMap((place) =>
