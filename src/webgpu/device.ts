@@ -116,11 +116,13 @@ export class WebgpuDevice implements Backend {
 
   /** The generated code of a kernel: all its shaders, one after the other. */
   describe(kernel: Kernel): string {
-    return generate(kernel, this.#open.family, this.#open.lanes).dispatches.map(({ label, code, workgroups, bindings }) => {
-      const words = bindings.flatMap((binding) => binding.words ?? []);
-      const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
-      return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
-    }).join("\n");
+    return generate(kernel, this.#open.family, this.#open.lanes).dispatches.map(
+      ({ label, code, workgroups, bindings }) => {
+        const words = bindings.flatMap((binding) => binding.words ?? []);
+        const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
+        return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
+      },
+    ).join("\n");
   }
 
   async profile(

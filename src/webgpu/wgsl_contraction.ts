@@ -32,7 +32,11 @@ export function tileOf(kernel: Contraction, wanted: number): Tile {
 }
 
 /** How the rows of a tile are read by invocations that share them: the way, and its cost per inner step. */
-export function sharedReading(kernel: Contraction, rows: number, lanes: number): { reading: Reading; cost: number } {
+export function sharedReading(
+  kernel: Contraction,
+  rows: number,
+  lanes: number,
+): { reading: Reading; cost: number } {
   return readingsOf(kernel, "left", true).map(({ reading, cost }) => ({
     reading,
     cost: reading !== "own"

@@ -128,7 +128,12 @@ export function writeStores(
   const perRow = tile.rows % 4 === 0 ? 4 : 1;
   given.sums.forEach((row, i) => {
     const place = rows[Math.floor(i / perRow)]!;
-    writeRow(block, kernel, tile, { ...given, row, own: place.single[i % perRow]!, exists: place.exists[i % perRow] });
+    writeRow(block, kernel, tile, {
+      ...given,
+      row,
+      own: place.single[i % perRow]!,
+      exists: place.exists[i % perRow],
+    });
   });
 }
 
