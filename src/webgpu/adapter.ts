@@ -30,6 +30,8 @@ export interface OpenDevice {
   readonly hasTimestamps: boolean;
   /** Chooses tiles for the kernels for real GPUs. */
   readonly tuner: Tuner;
+  /** Invocations of a subgroup, which can pass values to each other; 1 if they cannot. */
+  readonly lanes: number;
 }
 
 const hints =
@@ -58,15 +60,22 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
   }
   const hasTimestamps = adapter.features.has("timestamp-query");
   const limits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]));
-  const gpu = await adapter.requestDevice({
-    label: name,
-    requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
-    requiredLimits: limits,
-  });
   const family = familyOf(options, isSoftware);
+  const request = (features: GPUFeatureName[]): Promise<GPUDevice> =>
+    adapter.requestDevice({
+      label: name,
+      requiredFeatures: [...(hasTimestamps ? ["timestamp-query" as const] : []), ...features],
+      requiredLimits: limits,
+    });
+  // Deno 2.9 does not list this feature even where there is one.
+  const withSubgroups = family === "software"
+    ? await request(["subgroups" as GPUFeatureName]).catch(() => undefined)
+    : undefined;
+  const gpu = withSubgroups ?? await request([]);
+  const lanes = withSubgroups === undefined ? 1 : (info as { subgroupMinSize?: number }).subgroupMinSize ?? 1;
   const asked = tuneSetting(options.tune ?? environment("ALLSPARK_WEBGPU_TUNE"), isSoftware);
   const setting = family === "gpu" ? asked : "off";
-  return { gpu, name, isSoftware, family, hasTimestamps, tuner: tunerOf(adapter, setting) };
+  return { gpu, name, isSoftware, family, hasTimestamps, tuner: tunerOf(adapter, setting), lanes };
 }
 
 function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting): Tuner {

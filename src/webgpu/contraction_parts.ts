@@ -25,8 +25,13 @@ export interface Packed {
 }
 
 /** Writes an operand to scratch memory if that pays; `across` = how many tiles read each element. */
-export function packOperand(kernel: Contraction, side: Side, across: number): Packed | undefined {
-  const { cost } = readingOf(kernel, side);
+export function packOperand(
+  kernel: Contraction,
+  side: Side,
+  across: number,
+  writesOut = false,
+): Packed | undefined {
+  const { cost } = readingOf(kernel, side, writesOut);
   const single = loadCost(kernel[side], undefined);
   const packed = 6.25;
   // 12 ns to write an element; reading it in scattered order costs what it costs.

@@ -119,22 +119,50 @@ function byFour(expr: Expr, own: readonly number[], first: number): Expr | undef
   }));
 }
 
-/** The cheapest way to read an operand, with its cost per element in nanoseconds. */
-export function readingOf(kernel: Contraction, side: Side): { reading: Reading; cost: number } {
+/** Innermost axes of up to this many points can be written out. */
+export const mostWrittenOut = 3;
+
+/**
+ * The ways to read an operand, each with its cost per element in nanoseconds. `writesOut`: a short innermost
+ * axis is written out, so that neighbouring windows share what they read.
+ */
+export function readingsOf(
+  kernel: Contraction,
+  side: Side,
+  writesOut = false,
+): { reading: Reading; cost: number }[] {
   const layout = layoutOf(kernel);
   const expr = kernel[side];
   const [own, first] = ownAxes(kernel, side);
-  let best: { reading: Reading; cost: number } = { reading: "single", cost: loadCost(expr, undefined) };
-  const consider = (reading: Reading, cost: number): void => {
-    if (cost < best.cost) best = { reading, cost };
-  };
+  const ways: { reading: Reading; cost: number }[] = [
+    { reading: "single", cost: loadCost(expr, undefined) },
+  ];
   // Past the last row or column a load of four reads what no result uses, so their number may be odd.
   const grouped = byFour(expr, own, first);
-  if (grouped !== undefined) consider("own", loadCost(grouped, first + own.length - 1) / 4);
-  if (kernel.inner.length > 0 && kernel.inner.at(-1)! % 4 === 0) {
-    consider("inner", loadCost(expr, layout.end - 1) / 4 + 0.01);
+  if (grouped !== undefined) {
+    const isShort = writesOut && kernel.inner.length > 1 && kernel.inner.at(-1)! <= mostWrittenOut;
+    const shared = isShort ? mapAffine(grouped, (form) => startOf(form, layout.end - 1)) : grouped;
+    ways.push({ reading: "own", cost: loadCost(shared, first + own.length - 1) / 4 });
   }
-  return best;
+  if (kernel.inner.length > 0 && kernel.inner.at(-1)! % 4 === 0) {
+    ways.push({ reading: "inner", cost: loadCost(expr, layout.end - 1) / 4 + 0.01 });
+  }
+  return ways;
+}
+
+/** The aligned place at which the windows along a short axis start, if it is one step per window. */
+function startOf({ offset, coefficients }: Affine, axis: number): Affine {
+  if (coefficients[axis] !== 1) return { offset, coefficients };
+  return { offset: offset - (offset % 4), coefficients: coefficients.map((c, k) => k === axis ? 0 : c) };
+}
+
+/** The cheapest way to read an operand. */
+export function readingOf(
+  kernel: Contraction,
+  side: Side,
+  writesOut = false,
+): { reading: Reading; cost: number } {
+  return readingsOf(kernel, side, writesOut).reduce((best, way) => way.cost < best.cost ? way : best);
 }
 
 /** Whether the stores write four aligned columns at once. */

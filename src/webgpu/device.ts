@@ -118,8 +118,8 @@ export class WebgpuDevice implements Backend {
 
   /** The generated code of a kernel: all its shaders, one after the other. */
   describe(kernel: Kernel): string {
-    const { family, tuner } = this.#open;
-    const { dispatches, tiles } = generate(kernel, family, tuner.choose(kernel));
+    const { family, tuner, lanes } = this.#open;
+    const { dispatches, tiles } = generate(kernel, family, tuner.choose(kernel), lanes);
     const head = tiles === undefined ? "" : `// tiles of ${tiles}\n`;
     return head + dispatches.map(({ label, code, workgroups, bindings }) => {
       const words = bindings.flatMap((binding) => binding.words ?? []);
@@ -247,7 +247,7 @@ export class WebgpuDevice implements Backend {
   }
 
   #schedule(kernel: Kernel, tiles: TileChoice): CompiledSchedule {
-    const schedule = generate(kernel, this.#open.family, tiles);
+    const schedule = generate(kernel, this.#open.family, tiles, this.#open.lanes);
     return { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
   }
 

@@ -6,6 +6,7 @@
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
 import { planForGpu } from "./contraction_gpu.ts";
 import { deferStores, packOperand, storeLoads } from "./contraction_parts.ts";
+import { softwareTile } from "./contraction_software.ts";
 import { orient } from "./contraction_plan.ts";
 import { type Dispatch, type Family, mostTurns, type Schedule } from "./schedule.ts";
 import { simplifyFold } from "./simplify.ts";
@@ -17,25 +18,30 @@ import { foldByLanes, type FoldOptions } from "./wgsl_fold.ts";
 import { foldByTeams } from "./wgsl_fold_team.ts";
 import { planFold } from "./fold_plan.ts";
 import { scatter } from "./wgsl_scatter.ts";
+import { rowsPerTurn } from "./wgsl_tile.ts";
 import { sort } from "./wgsl_sort.ts";
 
 /** How a contraction finds its buffers. */
-type Target = FoldOptions & { readonly scratchFrom: number };
+type Target = FoldOptions & { readonly scratchFrom: number; readonly lanes?: number };
 
 /** Stores with more loads than this in one tile are done by a fold of their own. */
 const mostStoreLoads = 16;
 
-/** The dispatches of a kernel; none if there is nothing to compute. */
+/**
+ * The dispatches of a kernel; none if there is nothing to compute. `lanes` = invocations of a subgroup, 1 if
+ * the adapter has none.
+ */
 export function generate(
   kernel: Kernel,
   family: Family,
   tiles: TileChoice = { limits: guaranteedLimits },
+  lanes = 1,
 ): Schedule {
   switch (kernel.kind) {
     case "fold":
       return { dispatches: fold(kernel, { family }), scratch: [] };
     case "contraction":
-      return contraction(kernel, family, tiles);
+      return contraction(kernel, family, tiles, lanes);
     case "cumulative":
       return cumulate(kernel, family);
     case "sort":
@@ -62,11 +68,18 @@ function isTeamWork(kernel: Fold, family: Family): boolean {
   return longest >= 64 && (plan.parallel === undefined || points(kernel.axes) < 4096);
 }
 
-function contraction(given: Contraction, family: Family, { limits, tiling: wanted }: TileChoice): Schedule {
+function contraction(
+  given: Contraction,
+  family: Family,
+  { limits, tiling: wanted }: TileChoice,
+  lanes: number,
+): Schedule {
   if (points(given.rows) * points(given.columns) * points(given.batch) === 0) {
     return { dispatches: [], scratch: [] };
   }
-  if (family === "software") return byRegisters(orient(given), { family, scratchFrom: given.inputs.length });
+  if (family === "software") {
+    return byRegisters(orient(given), { family, scratchFrom: given.inputs.length, lanes });
+  }
   const { kernel, parts } = planForGpu(given);
   const ranked = rankTilings(kernel, limits);
   const { tiling } = ranked.find((each) => each.tiling === wanted) ?? ranked[0] ?? { tiling: undefined };
@@ -85,21 +98,22 @@ function contraction(given: Contraction, family: Family, { limits, tiling: wante
 /** An oriented contraction by tiles in registers; `taken` = the scratch buffers that there are already. */
 function byRegisters(given: Contraction, options: Target, taken: readonly number[] = []): Schedule {
   let kernel = given;
-  const { family, scratchFrom } = options;
-  const tile = tileOf(kernel, family === "software" ? 64 : 4096);
+  const { family, scratchFrom, lanes = 1 } = options;
+  const tile = family === "software" ? softwareTile(kernel, lanes) : tileOf(kernel, 4096);
   const dispatches: Dispatch[] = [];
   const scratch = [...taken];
   for (const which of ["left", "right"] as const) {
     const across = which === "left"
-      ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group))
+      ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))
       : Math.ceil(points(kernel.rows) / tile.rows);
-    const packed = packOperand(kernel, which, across);
+    const packed = packOperand(kernel, which, across, family === "software");
     if (packed === undefined) continue;
     dispatches.push(...fold(packed.fold, { family, scratchFrom, toScratch: scratch.length }));
     scratch.push(packed.length);
     kernel = packed.kernel;
   }
-  if (storeLoads(kernel) * tile.rows * tile.groups <= mostStoreLoads) {
+  const rowsWritten = family === "software" ? Math.min(rowsPerTurn, tile.rows) : tile.rows;
+  if (storeLoads(kernel) * rowsWritten * tile.groups <= mostStoreLoads) {
     dispatches.push(contractByRegisters(kernel, { ...options, tile }));
     return { dispatches, scratch };
   }

@@ -127,9 +127,7 @@ export class Shader {
 
   /** A number that may differ between kernels of one shader; `key` says which number it is. */
   number(key: string, value: number, type: "i32" | "u32" | "f32" = "i32"): string {
-    if (!this.isGeneric || (type !== "f32" && Math.abs(value) <= 1)) {
-      return type === "i32" ? String(value) : literal(value, type);
-    }
+    if (!this.isGeneric) return type === "i32" ? String(value) : literal(value, type);
     let place = this.#parameters.get(key);
     if (place === undefined) {
       const word = type === "f32" ? new Int32Array(Float32Array.of(value).buffer)[0]! : value;
@@ -181,7 +179,8 @@ export class Shader {
     const known = this.#bound.get(key);
     if (known !== undefined) return known;
     const place = this.#bindings.push(binding) - 1;
-    const name = wanted ?? `${binding.kind}${binding.index}${width === 4 ? "by4" : ""}`;
+    const name = wanted ??
+      (this.isGeneric ? `array${place}` : `${binding.kind}${binding.index}${width === 4 ? "by4" : ""}`);
     this.#bound.set(key, name);
     this.#declarations.push(
       `@group(0) @binding(${place}) var<storage, ${binding.access}> ${name}: array<${

@@ -5,14 +5,14 @@
  * @module
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
-import { type Reading, readingOf, type Side } from "./contraction_plan.ts";
+import { mostWrittenOut, type Reading, readingOf, readingsOf, type Side } from "./contraction_plan.ts";
 import { countLoads } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
-import { type AxisValue, decodeAxes, shifted } from "./wgsl_axes.ts";
+import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value } from "./wgsl_expression.ts";
 import { typeName, type Width } from "./wgsl_math.ts";
-import { type Place, placesAlong, type Tile, tilesAlong, writeStores } from "./wgsl_tile.ts";
+import { type Place, placesAlong, type Tile, tilesAlong, writeStoreLoop, writeStores } from "./wgsl_tile.ts";
 import { writeWalk } from "./wgsl_walk.ts";
 
 /** Chooses a tile: as large as the registers take, but enough invocations to keep the device busy. */
@@ -31,6 +31,22 @@ export function tileOf(kernel: Contraction, wanted: number): Tile {
   return { rows: shape[0], groups: shape[1], group };
 }
 
+/** How the rows of a tile are read by invocations that share them: the way, and its cost per inner step. */
+export function sharedReading(
+  kernel: Contraction,
+  rows: number,
+  lanes: number,
+): { reading: Reading; cost: number } {
+  return readingsOf(kernel, "left", true).map(({ reading, cost }) => ({
+    reading,
+    cost: reading !== "own"
+      ? cost * Math.ceil(rows / lanes)
+      : rows % 4 === 0
+      ? 4 * cost * Math.ceil(rows / 4 / lanes)
+      : Infinity,
+  })).reduce((best, way) => way.cost < best.cost ? way : best);
+}
+
 /** The dispatch of an oriented contraction. */
 export function contractByRegisters(
   kernel: Contraction,
@@ -41,18 +57,22 @@ export function contractByRegisters(
     toScratch?: number;
   },
 ): Dispatch {
-  const workgroup = family === "software" ? 8 : 64;
+  const { lanes = 1 } = tile;
   const isGeneric = family === "software";
+  const workgroup = lanes > 1 ? lanes : isGeneric ? 8 : 64;
   const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
+  const columnLength = tile.groups * tile.group;
   const rowTiles = tilesAlong(kernel.rows, tile.rows);
-  const columnTiles = tilesAlong(kernel.columns, tile.groups * tile.group);
-  const lane = shader.begin(points(kernel.batch) * rowTiles * columnTiles);
-  const [rest, columnTile] = shader.divide(block, lane, "column tiles", columnTiles);
+  const columnTiles = tilesAlong(kernel.columns, columnLength * lanes);
+  const count = points(kernel.batch) * rowTiles * columnTiles;
+  const number = shader.begin(count, lanes > 1 ? "workgroup" : "invocation");
+  const [rest, columnTile] = shader.divide(block, number, "column tiles", columnTiles);
   const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
   const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
-  const rows = placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
-  const columns = placesAlong(block, columnTile, kernel, { side: "right", length: tile.groups * tile.group });
+  const own = lanes > 1 ? block.let(`${columnTile} * ${lanes}u + local.x`) : columnTile;
+  const isPadded = lanes > 1;
+  const columns = placesAlong(block, own, kernel, { side: "right", length: columnLength, isPadded });
   const sums = Array.from(
     { length: tile.rows },
     () =>
@@ -61,44 +81,76 @@ export function contractByRegisters(
         () => block.variable("f32", tile.group, `${typeName("f32", tile.group)}(0.0f)`),
       ),
   );
-  const turns = writeSum(block, kernel, tile, batch, rows, columns, sums);
-  checkTurns(kernel.label, turns, family);
-  writeStores(block, kernel, tile, batch, rows, columns, sums);
+  const right = readingOf(kernel, "right", isGeneric).reading;
+  const shared = sharedReading(kernel, tile.rows, lanes).reading;
+  const left = lanes > 1 ? shared : readingOf(kernel, "left", isGeneric).reading;
+  const rows = lanes > 1
+    ? sharedPlaces(block, kernel, rowTile, tile, left)
+    : placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
+  const turns = writeSum(block, kernel, tile, { batch, left, right, rows, columns }, sums);
+  const stores = { batch, columns, sums };
+  // A loop compiles faster; where constants are written out it would take its time at each run instead.
+  const more = isGeneric ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
+  if (!isGeneric) writeStores(block, kernel, tile, stores, rows);
+  checkTurns(kernel.label, turns + more, family);
   return shader.finish();
 }
 
-/** Elements of an operand for one tile and one loop turn: `[place][step of the inner axis]` as texts. */
-type Fragment = (place: number, within: number, step: number) => string;
+/** The rows that one of several invocations reads: every `lanes`-th of them, or of the groups of four. */
+function sharedPlaces(
+  block: Block,
+  kernel: Contraction,
+  rowTile: string,
+  { rows, lanes = 1 }: Tile,
+  reading: Reading,
+): Place[] {
+  const length = reading === "own" ? 4 : 1;
+  const steps = rows / length;
+  return Array.from({ length: Math.ceil(steps / lanes) }, (_, k) => {
+    const number = block.let(`${rowTile} * ${steps}u + (local.x + ${k * lanes}u)`);
+    return placesAlong(block, number, kernel, { side: "left", length, isPadded: true })[0]!;
+  });
+}
+
+/** Where the operands of a tile lie, and how they are read. */
+interface Operands {
+  readonly batch: readonly AxisValue[];
+  readonly left: Reading;
+  readonly right: Reading;
+  /** Of several invocations that share rows: those that this one reads. */
+  readonly rows: readonly Place[];
+  readonly columns: readonly Place[];
+}
 
 /** The loop over the inner axes; returns its turns. */
 function writeSum(
   block: Block,
   kernel: Contraction,
   tile: Tile,
-  batch: readonly AxisValue[],
-  rows: readonly Place[],
-  columns: readonly Place[],
+  operands: Operands,
   sums: readonly (readonly string[])[],
 ): number {
-  const readings = { left: readingOf(kernel, "left").reading, right: readingOf(kernel, "right").reading };
-  const isInner = readings.left === "inner" || readings.right === "inner";
-  const last = kernel.inner.length - 1;
-  const vector = isInner ? last : undefined;
-  const unroll = !isInner && loadsPerStep(kernel, tile, readings) <= 4 ? 2 : 1;
-  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat: 1 }, (inside, steps) => {
+  const { left, right, columns } = operands;
+  const isInner = left === "inner" || right === "inner";
+  const vector = isInner ? kernel.inner.length - 1 : undefined;
+  const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
+  const flat = block.shader.isGeneric && !isInner ? mostWrittenOut : 1;
+  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
     for (const step of steps) {
-      const count = isInner ? 4 : 1;
-      const fragment = (side: Side, places: readonly Place[]): Fragment =>
-        readFragment(inside, kernel, side, readings[side], batch, places, step, vector);
-      const [left, right] = [fragment("left", rows), fragment("right", columns)];
-      for (let u = 0; u < count; u++) {
+      for (let u = 0; u < (isInner ? 4 : 1); u++) {
+        const values = columns.flatMap((place) =>
+          Array.from(
+            { length: tile.group },
+            (_, c) => readElement(inside, kernel, "right", operands, place, c, step, u),
+          )
+        );
+        const groups = sums[0]!.map((_, j) => {
+          const parts = values.slice(j * tile.group, (j + 1) * tile.group);
+          return tile.group === 1 ? parts[0]! : inside.let(gatherParts(parts));
+        });
         sums.forEach((row, i) => {
-          row.forEach((sum, j) => {
-            const a = left(tile.rows % 4 === 0 ? i >> 2 : i, tile.rows % 4 === 0 ? i & 3 : 0, u);
-            const parts = Array.from({ length: tile.group }, (_, c) => right(j, c, u));
-            const b = tile.group === 1 ? parts[0]! : gatherParts(parts);
-            inside.lines.push(`${sum} += ${a} * ${b};`);
-          });
+          const a = readRow(inside, kernel, tile, operands, i, step, u);
+          row.forEach((sum, j) => inside.lines.push(`${sum} += ${a} * ${groups[j]};`));
         });
       }
     }
@@ -106,10 +158,10 @@ function writeSum(
 }
 
 /** Loads for one step of the inner axis. */
-function loadsPerStep(kernel: Contraction, tile: Tile, readings: Record<Side, Reading>): number {
-  const per = (side: Side, count: number): number =>
-    countLoads(kernel[side]) * (readings[side] === "single" ? count : Math.ceil(count / 4));
-  return per("left", tile.rows) + per("right", tile.groups * tile.group);
+function loadsPerStep(kernel: Contraction, tile: Tile, { left, right }: Operands): number {
+  const per = (side: Side, reading: Reading, count: number): number =>
+    countLoads(kernel[side]) * (reading === "single" ? count : Math.ceil(count / 4));
+  return per("left", left, tile.rows) + per("right", right, tile.groups * tile.group);
 }
 
 /** Four texts as one vector; the components of one vector in order are that vector. */
@@ -119,31 +171,45 @@ function gatherParts(parts: readonly string[]): string {
   return `vec4<f32>(${parts.join(", ")})`;
 }
 
-function readFragment(
+/** The element of the left operand in a row of the tile, `u` inner steps on. */
+function readRow(
+  inside: Block,
+  kernel: Contraction,
+  { rows, lanes = 1 }: Tile,
+  operands: Operands,
+  row: number,
+  step: readonly AxisValue[],
+  u: number,
+): string {
+  const perPlace = operands.left === "own" || (lanes === 1 && rows % 4 === 0) ? 4 : 1;
+  const [number, within] = [Math.floor(row / perPlace), row % perPlace];
+  const place = operands.rows[Math.floor(number / lanes)]!;
+  const own = readElement(inside, kernel, "left", operands, place, within, step, u);
+  return lanes === 1 ? own : inside.let(`subgroupBroadcast(${own}, ${number % lanes}u)`);
+}
+
+/** One element of an operand: number `within` of a place, `u` inner steps on. */
+function readElement(
   inside: Block,
   kernel: Contraction,
   side: Side,
-  reading: Reading,
-  batch: readonly AxisValue[],
-  places: readonly Place[],
+  operands: Operands,
+  place: Place,
+  within: number,
   step: readonly AxisValue[],
-  vector: number | undefined,
-): Fragment {
-  const expr = kernel[side];
-  const nothing = (list: readonly number[]): AxisValue[] =>
-    list.map(() => ({ offset: 0, multiple: 4, depth: 0 }));
-  const axesFor = (own: readonly AxisValue[], inner: readonly AxisValue[]): AxisValue[] =>
-    side === "left"
+  u: number,
+): string {
+  const { batch, [side]: reading } = operands;
+  const nothing = (list: readonly number[]): AxisValue[] => list.map(() => fixed(0));
+  const read = (own: readonly AxisValue[], inner: readonly AxisValue[]): Value => {
+    const axes = side === "left"
       ? [...batch, ...own, ...nothing(kernel.columns), ...inner]
       : [...batch, ...nothing(kernel.rows), ...own, ...inner];
-  const read = (own: readonly AxisValue[], inner: readonly AxisValue[]): Value =>
-    new Emitter(inside, axesFor(own, inner)).value(expr);
-  const plain = step.map((axis) => ({ ...axis, isVector: false }));
-  const at = (u: number): AxisValue[] => plain.map((axis, k) => k === vector ? shifted(axis, u) : axis);
-  return (p, within, u) => {
-    const place = places[p]!;
-    if (reading === "own" && place.vector !== undefined) return component(read(place.vector, at(u)), within);
-    if (reading === "inner") return component(read(place.single[within]!, step), u);
-    return read(place.single[within]!, at(u)).text;
+    return new Emitter(inside, axes).value(kernel[side]);
   };
+  const last = kernel.inner.length - 1;
+  const at = step.map((axis, k) => shifted({ ...axis, isVector: false }, k === last ? u : 0));
+  if (reading === "own" && place.vector !== undefined) return component(read(place.vector, at), within);
+  if (reading === "inner") return component(read(place.single[within]!, step), u);
+  return read(place.single[within]!, at).text;
 }

@@ -85,7 +85,7 @@ export function contractByTiles(
   const ownRows = places("left", firstRow, y, rowLanes, rowGroups);
   const ownColumns = places("right", firstColumn, x, columnLanes, columnGroups);
   const own = { rows: 4 * rowGroups, groups: columnGroups, group: 4 } as const;
-  writeStores(block, kernel, own, batch, ownRows, ownColumns, sums);
+  writeStores(block, kernel, own, { batch, columns: ownColumns, sums }, ownRows);
   return shader.finish();
 }
 

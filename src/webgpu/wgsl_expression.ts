@@ -43,6 +43,9 @@ export function widened(value: Value, dtype: DType, width: Width): string {
 /** Where an affine form points: `text` for the first of the four. */
 interface Address {
   readonly text: string;
+  /** The text is `base + rest`. */
+  readonly base: string;
+  readonly rest: number;
   readonly depth: number;
   /** Step from one of the four to the next, and its text. */
   readonly step: number;
@@ -105,24 +108,30 @@ export class Emitter {
     // Texts by the depth at which they exist; what is not a parameter is summed up in `rest`.
     const terms: string[][] = [];
     let rest = 0;
+    const own = form.coefficients.map((c, k) => c === 0 ? undefined : this.axes[k]);
+    const isParameter = shader.isGeneric && own.some((axis) => axis?.text !== undefined);
     const addConstant = (key: string, value: number, times: number): void => {
       constant += value * times;
-      if (!shader.isGeneric || (key !== "offset" && Math.abs(value) <= 1)) rest += value * times;
-      else if (value !== 0) {
+      if (isParameter) {
         const text = shader.number(`${id} ${key}`, value);
         (terms[0] ??= []).push(times === 1 ? text : `${text} * ${times}`);
-      }
+      } else rest += value * times;
     };
     addConstant("offset", form.offset, 1);
     form.coefficients.forEach((c, k) => {
-      const axis = this.axes[k];
-      if (c === 0 || axis === undefined) return;
-      if (axis.offset !== 0) addConstant(String(k), c, axis.offset);
-      const factor = shader.number(`${id} ${k}`, c);
+      const axis = own[k];
+      if (axis === undefined) return;
+      // That neighbours lie side by side is part of the code where they are read together.
+      const isOne = c === 1 && (axis.isVector || axis.text === undefined || !shader.isGeneric);
+      const factor = isOne ? "1" : shader.number(`${id} ${k}`, c);
+      if (axis.offset !== 0) {
+        if (isOne) [constant, rest] = [constant + axis.offset, rest + axis.offset];
+        else addConstant(String(k), c, axis.offset);
+      }
       if (axis.isVector) [step, stepText] = [step + c, factor];
       if (axis.text === undefined) return;
       if ((c * axis.multiple) % 4 !== 0) aligned = false;
-      (terms[axis.depth] ??= []).push(c === 1 ? axis.text : `${axis.text} * ${factor}`);
+      (terms[axis.depth] ??= []).push(isOne ? axis.text : `${axis.text} * ${factor}`);
     });
     let text = "";
     let depth = 0;
@@ -134,6 +143,8 @@ export class Emitter {
     const sum = plus(text, rest);
     return {
       text: sum,
+      base: text,
+      rest,
       depth,
       step,
       stepText,
@@ -143,15 +154,15 @@ export class Emitter {
   }
 
   /** The address of the k-th of the four. */
-  #place({ text, step, stepText }: Address, k: number): string {
+  #place({ text, base, rest, step, stepText }: Address, k: number): string {
     if (k === 0 || step === 0) return text;
-    return this.block.shader.isGeneric && Math.abs(step) > 1
+    return this.block.shader.isGeneric && step !== 1
       ? `${text} + ${stepText} * ${k}`
-      : plus(text, k * step);
+      : plus(base, rest + k * step);
   }
 
-  #quarter(address: Address, distance = 0): string {
-    return `(${plus(address.text, distance)}) >> 2u`;
+  #quarter({ base, rest }: Address, distance = 0): string {
+    return `(${plus(base, rest + distance)}) >> 2u`;
   }
 
   #name(text: string, width: Width, depth: number): Value {
@@ -247,7 +258,8 @@ export class Emitter {
   /** Numbers that are the same in many kernels are literals. */
   #constant(expr: Expr & { kind: "constant" }): Value {
     const { shader } = this.block;
-    const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) || Number.isInteger(2 * expr.value);
+    const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) ||
+      (Math.abs(expr.value) <= 2 && Number.isInteger(2 * expr.value));
     return isCommon || !shader.isGeneric
       ? { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true }
       : { text: shader.number(`constant ${shader.id(expr)}`, expr.value, "f32"), width: 1, depth: 0 };

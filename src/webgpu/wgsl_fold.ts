@@ -16,7 +16,9 @@ import { combineText, literal, splat, startText, typeName, type Width } from "./
 import { writeWalk } from "./wgsl_walk.ts";
 
 /** At most this many loads are written for one loop turn: compile time grows faster than their number. */
-const mostLoads = 8;
+const mostLoads = 4;
+/** And at most this many where there is no loop at all. */
+const mostFlatLoads = 8;
 
 /** Where the buffers of a kernel past its own inputs are scratch: see `Shader`. */
 export interface FoldOptions {
@@ -35,7 +37,7 @@ export function unrolling(value: Expr, each = 1): number {
 
 /** Walks of up to this many points are written out. */
 export function flatLength(value: Expr, each = 1): number {
-  return Math.max(1, Math.floor(mostLoads / (Math.max(1, countLoads(value)) * each)));
+  return Math.max(1, Math.floor(mostFlatLoads / (Math.max(1, countLoads(value)) * each)));
 }
 
 /** Which outputs are written four elements at a time. */

@@ -8,7 +8,6 @@ import { grouping, type Side, storesWhole } from "./contraction_plan.ts";
 import { type AxisValue, decodeAxes, fixed, shifted, variable } from "./wgsl_axes.ts";
 import { Block } from "./wgsl.ts";
 import { Emitter, type Value } from "./wgsl_expression.ts";
-
 import type { Width } from "./wgsl_math.ts";
 
 /** Rows and columns per invocation. Columns come in groups of four (or of one where there are few). */
@@ -16,6 +15,11 @@ export interface Tile {
   readonly rows: number;
   readonly groups: number;
   readonly group: Width;
+  /**
+   * How many invocations work on the same rows, each on columns of its own: each reads a part of the left
+   * operand, and they share it as a subgroup. 1 if it is not given.
+   */
+  readonly lanes?: number;
 }
 
 /** A place along rows or columns of a tile: four neighbours if they can be taken at once, and each alone. */
@@ -55,16 +59,17 @@ export function placesAlong(block: Block, tile: string, kernel: Contraction, opt
   const count = points(sizes);
   const isExact = !isPadded && count % steps === 0;
   const { shader } = block;
+  const key = groups === "axis" ? `${side} by four` : side;
   const all = Array.from({ length: steps }, (_, k): Decoded => {
     const number = block.let(steps === 1 ? tile : `${tile} * ${steps}u + ${k}u`);
     if (isExact) {
-      return { number, axes: decodeAxes(block, number, sizes, undefined, side), exists: undefined };
+      return { number, axes: decodeAxes(block, number, sizes, undefined, key), exists: undefined };
     }
-    const last = shader.number(`${side} last`, count - 1, "u32");
+    const last = shader.number(`${key} last`, count - 1, "u32");
     const inside = block.let(`min(${number}, ${last})`);
     return {
       number,
-      axes: decodeAxes(block, inside, sizes, undefined, side),
+      axes: decodeAxes(block, inside, sizes, undefined, key),
       exists: `${number} <= ${last}`,
     };
   });
@@ -104,52 +109,106 @@ function flatAxes(block: Block, number: string, axes: readonly number[]): AxisVa
   return axes.map((_, k) => k === axes.length - 1 ? start : fixed(0));
 }
 
-/** The epilogue, for every row and group of columns of the tile. */
+/** What the stores of a tile need. */
+export interface TileSums {
+  readonly batch: readonly AxisValue[];
+  readonly columns: readonly Place[];
+  /** The sums of each row, by group of columns. */
+  readonly sums: readonly (readonly string[])[];
+}
+
+/** The epilogue, written out for every row and group of columns of the tile. */
 export function writeStores(
   block: Block,
   kernel: Contraction,
   tile: Tile,
-  batch: readonly AxisValue[],
+  given: TileSums,
   rows: readonly Place[],
-  columns: readonly Place[],
-  sums: readonly (readonly string[])[],
 ): void {
   const perRow = tile.rows % 4 === 0 ? 4 : 1;
-  const wide = kernel.outputs.map((_, output) => tile.group === 4 && storesWhole(kernel, output));
-  const inner = kernel.inner.map((): AxisValue => ({ offset: 0, multiple: 4, depth: 0 }));
-  sums.forEach((row, i) => {
+  given.sums.forEach((row, i) => {
     const place = rows[Math.floor(i / perRow)]!;
-    const own = place.single[i % perRow]!;
-    const condition = place.exists[i % perRow];
-    const inside = condition === undefined ? block : new Block(block.shader, block);
-    row.forEach((sum, j) => {
-      const column = columns[j]!;
-      for (const store of kernel.stores) {
-        const dtype = kernel.outputs[store.output]!;
-        const write = (target: Block, axes: readonly AxisValue[], total: Value): void => {
-          const emitter = new Emitter(target, [...batch, ...own, ...axes, ...inner], [total]);
-          emitter.store(store.output, store.at, emitter.value(store.value), dtype, wide[store.output]!);
-        };
-        const depth = block.depth;
-        const guarded = (exists: string | undefined, then: (target: Block) => void): void => {
-          if (exists === undefined) return then(inside);
-          const nested = new Block(block.shader, inside);
-          then(nested);
-          inside.nest(`if (${exists})`, nested);
-        };
-        if (wide[store.output]) {
-          guarded(
-            column.exists[0],
-            (target) => write(target, column.vector!, { text: sum, width: 4, depth }),
-          );
-        } else {
-          column.single.forEach((axes, c) => {
-            const text = tile.group === 1 ? sum : `${sum}.${"xyzw"[c]}`;
-            guarded(column.exists[c], (target) => write(target, axes, { text, width: 1, depth }));
-          });
-        }
-      }
+    writeRow(block, kernel, tile, {
+      ...given,
+      row,
+      own: place.single[i % perRow]!,
+      exists: place.exists[i % perRow],
     });
-    if (inside !== block) block.nest(`if (${condition})`, inside);
   });
+}
+
+/** Rows whose stores are written out in one turn of the loop. */
+export const rowsPerTurn = 2;
+
+/** The epilogue as a loop over the rows of tile number `rowTile`; returns its turns. */
+export function writeStoreLoop(
+  block: Block,
+  kernel: Contraction,
+  tile: Tile,
+  given: TileSums,
+  rowTile: string,
+): number {
+  const { shader } = block;
+  const perTurn = Math.min(rowsPerTurn, tile.rows);
+  const turn = shader.fresh();
+  const inside = new Block(shader, block);
+  const first = inside.let(`${rowTile} * ${tile.rows}u + u32(${turn})`);
+  for (let k = 0; k < perTurn; k++) {
+    const number = inside.let(`${first} + ${k}u`);
+    const [place] = placesAlong(inside, number, kernel, { side: "left", length: 1, isPadded: true });
+    const [own, exists] = [place!.single[0]!, place!.exists[0]];
+    writeRow(inside, kernel, tile, { ...given, row: given.sums[k]!, own, exists });
+  }
+  // The rows that are left move up: variables have no numbers that a loop could count through.
+  given.sums.slice(perTurn).forEach((row, i) =>
+    row.forEach((sum, j) => inside.lines.push(`${given.sums[i]![j]} = ${sum};`))
+  );
+  const end = shader.number("rows", tile.rows);
+  block.nest(`for (var ${turn} = 0; ${turn} < ${end}; ${turn} += ${perTurn})`, inside);
+  return Math.ceil(tile.rows / perTurn);
+}
+
+/** The stores of one row. */
+function writeRow(
+  block: Block,
+  kernel: Contraction,
+  tile: Tile,
+  { batch, columns, row, own, exists }: Pick<TileSums, "batch" | "columns"> & {
+    row: readonly string[];
+    own: readonly AxisValue[];
+    exists: string | undefined;
+  },
+): void {
+  const wide = kernel.outputs.map((_, output) => tile.group === 4 && storesWhole(kernel, output));
+  const inner = kernel.inner.map(() => fixed(0));
+  const inside = exists === undefined ? block : new Block(block.shader, block);
+  row.forEach((sum, j) => {
+    const column = columns[j]!;
+    for (const store of kernel.stores) {
+      const dtype = kernel.outputs[store.output]!;
+      const write = (target: Block, axes: readonly AxisValue[], total: Value): void => {
+        const emitter = new Emitter(target, [...batch, ...own, ...axes, ...inner], [total]);
+        emitter.store(store.output, store.at, emitter.value(store.value), dtype, wide[store.output]!);
+      };
+      const { depth } = block;
+      const guarded = (exists: string | undefined, then: (target: Block) => void): void => {
+        if (exists === undefined) return then(inside);
+        const nested = new Block(block.shader, inside);
+        then(nested);
+        inside.nest(`if (${exists})`, nested);
+      };
+      if (wide[store.output]) {
+        guarded(
+          column.exists[0],
+          (target) => write(target, column.vector!, { text: sum, width: 4, depth }),
+        );
+      } else {
+        column.single.forEach((axes, c) => {
+          const text = tile.group === 1 ? sum : `${sum}.${"xyzw"[c]}`;
+          guarded(column.exists[c], (target) => write(target, axes, { text, width: 1, depth }));
+        });
+      }
+    }
+  });
+  if (inside !== block) block.nest(`if (${exists})`, inside);
 }
