@@ -4,12 +4,13 @@
  *
  * @module
  */
-import { type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
+import { type Affine, type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { contiguousStrides } from "../compiler/affine.ts";
 import type { DType } from "../dtype.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
+import { formsOf } from "./simplify.ts";
 import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
-import { type AxisValue, decodeAxes } from "./wgsl_axes.ts";
+import { type AxisValue, decodeAxes, variable } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
 import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
@@ -52,21 +53,40 @@ export function vectorOutputs(kernel: Fold, plan: FoldPlan): boolean[] {
   );
 }
 
+/**
+ * How many rows an invocation walks at once: four where they read something in common, such as the gain and bias of a
+ * layer norm, because on the software adapter loads are what a kernel waits for.
+ */
+function rowsAbreast(kernel: Fold, plan: FoldPlan, family: Family): 1 | 4 {
+  const { axes, stages, stores } = kernel;
+  const isRowWise = family === "software" && plan.parallel === undefined && stages.length > 0;
+  if (!isRowWise || (axes.at(-1) ?? 1) % 4 !== 0 || points(axes) < fewestForFour) return 1;
+  const isCommon = (form: Affine): boolean =>
+    form.coefficients.some((c, k) => c !== 0 && k >= axes.length) &&
+    form.coefficients.every((c, k) => c === 0 || k >= axes.length);
+  const loads = [...stages, ...stores].flatMap(({ value }) => formsOf(value));
+  return loads.some(isCommon) ? 4 : 1;
+}
+
+/** Rows below which four at a time would leave too few invocations. */
+const fewestForFour = 4096;
+
 /** The dispatch of a simplified fold. */
 export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
   const plan = planFold(kernel, family === "software" ? 64 : 16384);
-  const lanes = points(kernel.axes) / (plan.parallel === undefined ? 1 : 4);
+  const abreast = rowsAbreast(kernel, plan, family);
+  const lanes = points(kernel.axes) / (plan.parallel === undefined ? abreast : 4);
   const workgroup = family === "software" && lanes < 2048 ? 8 : 64;
   const isGeneric = family === "software";
   const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
   const block = shader.body;
-  const axes = decodeAxes(block, shader.begin(lanes), kernel.axes, plan.parallel, "axis");
-  const results: Value[] = [];
+  const rows = decodeRows(block, shader.begin(lanes), kernel.axes, plan, abreast);
+  const results: Value[][] = rows.map(() => []);
   const width: Width = plan.parallel === undefined ? 1 : 4;
   let turns = 0;
   kernel.stages.forEach((stage, k) => {
-    const written = writeStage(block, stage, axes, plan.inner[k], width, results);
-    results.push(written.value);
+    const written = writeStage(block, stage, rows, plan.inner[k], width, results);
+    written.values.forEach((value, row) => results[row]!.push(value));
     turns += written.turns;
   });
   const wide = vectorOutputs(kernel, plan);
@@ -74,13 +94,15 @@ export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: Fo
     turns += writeWalk(block, {
       axes: store.axes,
       vector: plan.inner[kernel.stages.length + k],
-      unroll: unrolling(store.value),
-      flat: flatLength(store.value),
+      unroll: unrolling(store.value, abreast),
+      flat: flatLength(store.value, abreast),
     }, (inside, places) => {
       for (const place of places) {
-        const emitter = new Emitter(inside, [...axes, ...place], results);
-        const dtype = kernel.outputs[store.output]!;
-        emitter.store(store.output, store.at, emitter.value(store.value), dtype, wide[store.output]!);
+        rows.forEach((axes, row) => {
+          const emitter = new Emitter(inside, [...axes, ...place], results[row]!);
+          const dtype = kernel.outputs[store.output]!;
+          emitter.store(store.output, store.at, emitter.value(store.value), dtype, wide[store.output]!);
+        });
       }
     });
   });
@@ -88,25 +110,46 @@ export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: Fo
   return shader.finish();
 }
 
-/** One stage; its result lies in `block`. */
+/** The axes of each row of an invocation; rows of one invocation are neighbours along the last axis. */
+function decodeRows(
+  block: Block,
+  lane: string,
+  axes: readonly number[],
+  { parallel }: FoldPlan,
+  abreast: number,
+): AxisValue[][] {
+  if (abreast === 1) return [decodeAxes(block, lane, axes, parallel, "axis")];
+  const pairs = axes.map((size, k) => k === axes.length - 1 ? size / abreast : size);
+  const decoded = decodeAxes(block, lane, pairs, undefined, "axis by rows");
+  const { text } = decoded.at(-1)!;
+  return Array.from({ length: abreast }, (_, row) => {
+    const name = block.let(`${text} * ${abreast} + ${row}`);
+    return [...decoded.slice(0, -1), variable(name, block.depth, 1)];
+  });
+}
+
+/** One stage for all rows of an invocation; its results lie in `block`. */
 function writeStage(
   block: Block,
   stage: Stage,
-  axes: readonly AxisValue[],
+  rows: readonly (readonly AxisValue[])[],
   vector: number | undefined,
-  rows: Width,
-  results: readonly Value[],
-): { value: Value; turns: number } {
-  const width: Width = vector === undefined ? rows : 4;
-  const walk = { axes: stage.axes, vector, unroll: unrolling(stage.value), flat: flatLength(stage.value) };
-  const partial = new Partial(block, stage.combine, stage.value.dtype, width);
-  const turns = writeWalk(block, walk, (inside, places) => {
-    places.forEach((place, k) => {
-      const value = new Emitter(inside, [...axes, ...place], results).value(stage.value);
-      partial.add(inside, k, widened(value, stage.value.dtype, width), rowMajor(inside, stage.axes, place));
-    });
+  own: Width,
+  results: readonly (readonly Value[])[],
+): { values: Value[]; turns: number } {
+  const width: Width = vector === undefined ? own : 4;
+  const [unroll, flat] = [unrolling(stage.value, rows.length), flatLength(stage.value, rows.length)];
+  const partials = rows.map(() => new Partial(block, stage.combine, stage.value.dtype, width));
+  const turns = writeWalk(block, { axes: stage.axes, vector, unroll, flat }, (inside, places) => {
+    places.forEach((place, k) =>
+      rows.forEach((axes, row) => {
+        const value = new Emitter(inside, [...axes, ...place], results[row]!).value(stage.value);
+        const at = rowMajor(inside, stage.axes, place);
+        partials[row]!.add(inside, k, widened(value, stage.value.dtype, width), at);
+      })
+    );
   });
-  return { value: partial.finish(block, vector !== undefined), turns };
+  return { values: partials.map((partial) => partial.finish(block, vector !== undefined)), turns };
 }
 
 /** The row-major position of a point, as an i32 text. */
