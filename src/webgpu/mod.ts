@@ -2,7 +2,8 @@
  * The webgpu device: kernels as WGSL compute shaders.
  *
  * There are two families of kernels. Those for real GPUs share operands in workgroup memory; those for
- * software adapters (Mesa's llvmpipe), where that is slow, use registers only. `ALLSPARK_WEBGPU_FAMILY=gpu` or
+ * software adapters (Mesa's llvmpipe), where that is slow, use registers and pass values on within subgroups, if
+ * the adapter has them. `ALLSPARK_WEBGPU_FAMILY=gpu` or
  * `=software` forces one.
  *
  * @module

@@ -8,7 +8,7 @@ import { grouping, type Side, storesWhole } from "./contraction_plan.ts";
 import { type AxisValue, decodeAxes, fixed, shifted, variable } from "./wgsl_axes.ts";
 import { Block } from "./wgsl.ts";
 import { Emitter, type Value } from "./wgsl_expression.ts";
-import { typeName, type Width } from "./wgsl_math.ts";
+import type { Width } from "./wgsl_math.ts";
 
 /** Rows and columns per invocation. Columns come in groups of four (or of one where there are few). */
 export interface Tile {
