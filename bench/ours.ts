@@ -37,7 +37,7 @@ const operations: Record<string, (inputs: readonly Tensor[], options: Options) =
   convolution: ([x, weight], { stride, padding, groups }) =>
     conv2d(x!, weight!, { stride: stride!, padding: padding!, groups: groups! }),
   attention: ([q, k, v]) => attention(q!, k!, v!),
-  // Products do not fuse with each other. Ten chains, because a chain can be too deep for the compiler.
+  // Products do not fuse with each other.
   launches: ([x]) =>
     Array.from({ length: 10 }, (_, chain) => {
       let y = mul(x!, chain / 10);

@@ -9,9 +9,8 @@
  */
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { readingOf, storesWhole } from "./contraction_plan.ts";
-import { tilesAlong } from "./wgsl_tile.ts";
-import type { Tile } from "./wgsl_tile.ts";
 import { sharedReading } from "./wgsl_contraction.ts";
+import { type Tile, tilesAlong } from "./wgsl_tile.ts";
 
 /** Nanoseconds on llvmpipe with vectors of eight, measured: a multiplication with its sum, for all eight. */
 const perProduct = 0.33;

@@ -2,10 +2,10 @@
  * The webgpu device: kernels as WGSL compute shaders.
  *
  * There are two families of kernels. Those for real GPUs share operands in workgroup memory; those for
- * software adapters (Mesa's llvmpipe), where that is slow, use registers only. `ALLSPARK_WEBGPU_FAMILY=gpu` or
- * `=software` forces one. For real GPUs the tiles of large contractions are chosen by measuring;
- * `ALLSPARK_WEBGPU_TUNE=off` leaves that out, `=on` does it on a software adapter too, and the name of a tiling,
- * such as `=64x64`, always takes that one.
+ * software adapters (Mesa's llvmpipe), where that is slow, use registers and pass values on within subgroups, if
+ * the adapter has them. `ALLSPARK_WEBGPU_FAMILY=gpu` or `=software` forces one. For real GPUs the tiles of large
+ * contractions are chosen by measuring; `ALLSPARK_WEBGPU_TUNE=off` leaves that out, `=on` does it on a software
+ * adapter too, and the name of a tiling, such as `=64x64`, always takes that one.
  *
  * @module
  */

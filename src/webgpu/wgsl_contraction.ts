@@ -1,6 +1,7 @@
 /**
  * Contractions with a tile of the output in the registers of one invocation: no workgroup memory, no
- * barriers. What counts is the number of multiplications per load.
+ * barriers. What counts is the number of multiplications per load; invocations of a subgroup can therefore
+ * work on the same rows, of which each reads a part and passes it on.
  *
  * @module
  */
