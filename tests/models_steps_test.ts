@@ -181,7 +181,9 @@ onCpu("allsparkStep() that recomputes its blocks has the same losses and gradien
   const [kept, again] = [false, true].map((recompute) =>
     jit(allsparkStep({ ...dropping, recompute }))(state, batch, key)
   );
-  assertEquals(await numbersOf(again!), await numbersOf(kept!));
+  // Kernels may be fused in other ways, so that sums round in another order.
+  const [losses, others] = [await numbersOf(kept!), await numbersOf(again!)];
+  for (const [name, loss] of Object.entries(losses)) assertAlmostEquals(others[name]!, loss, 1e-6, name);
   assertEquals(await again!.pseudoLabel!.data(), await kept!.pseudoLabel!.data());
   assertEquals(await again!.channelClass!.data(), await kept!.channelClass!.data());
   const expected = await concatenated(kept!.gradients);
