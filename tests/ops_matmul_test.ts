@@ -1,12 +1,13 @@
 /** Matrix products: NumPy's rules, how they are lowered, and their errors. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { dot, einsum, matmul, outer, reshape, sum, tensor, zeros } from "../ops/mod.ts";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { dot, einsum, matmul, mul, outer, reshape, sin, slice, sum, tensor, zeros } from "../ops/mod.ts";
 import { fuse } from "../src/compiler/fuse.ts";
 import type { Contraction } from "../src/compiler/kernel.ts";
 import { DTypeError, ShapeError } from "../src/errors.ts";
 import { buildGraph } from "../src/graph.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { grad, vmap } from "../src/transforms/mod.ts";
+import { referenceOf } from "./support/check.ts";
 import { onEachDevice } from "./support/devices.ts";
 
 const counting = (...shape: number[]): Tensor => {
@@ -66,6 +67,23 @@ Deno.test("matmul() of transposed operands copies nothing", () => {
   const both = einsum("ki,jk->ij", counting(5, 4), counting(3, 5));
   const { graph } = buildGraph([both]);
   assertEquals(fuse(graph, { packsOperands: true }).length, 1);
+});
+
+onEachDevice("matmul() of rows, columns and sums over several axes that memory does not join", async () => {
+  // Axes of four and of odd sizes, so that kernels walk a side by fours in one place and one by one in another.
+  for (const [a, b, n, k] of [[3, 8, 64, 20], [5, 4, 36, 12], [2, 12, 7, 33], [7, 3, 96, 16], [6, 16, 128, 64]] as const) {
+    const waves = (...shape: number[]): Tensor => mul(sin(counting(...shape)), 0.5);
+    const x = slice(waves(a, b + 2, k), { starts: [0, 1], sizes: [a, b] });
+    const w = slice(waves(3, n + 3, k), { starts: [0, 2], sizes: [3, n] });
+    const outputs = [einsum("abk,cnk->canb", x, w), einsum("abk,cnk->abcn", x, w)];
+    const expected = referenceOf(outputs);
+    for (const [i, output] of outputs.entries()) {
+      const values = await output.data();
+      expected[i]!.data.forEach((value, e) =>
+        assertAlmostEquals(values[e]!, value, 1e-5, `${[a, b, n, k]} ${i} ${e}`)
+      );
+    }
+  }
 });
 
 onEachDevice("matmul() over nothing is zero", async () => {

@@ -128,11 +128,13 @@ export class Shader {
   /** A number that may differ between kernels of one shader; `key` says which number it is. */
   number(key: string, value: number, type: "i32" | "u32" | "f32" = "i32"): string {
     if (!this.isGeneric) return type === "i32" ? String(value) : literal(value, type);
+    const word = type === "f32" ? new Int32Array(Float32Array.of(value).buffer)[0]! : value;
     let place = this.#parameters.get(key);
     if (place === undefined) {
-      const word = type === "f32" ? new Int32Array(Float32Array.of(value).buffer)[0]! : value;
       this.#parameters.set(key, place = this.#words.push(word) - 1);
       this.addValue(`p${place}`);
+    } else if (this.#words[place] !== word) {
+      throw new Error(`parameter ${key} of a shader would be ${this.#words[place]} and ${word}`);
     }
     if (type === "i32") return `p${place}`;
     return this.body.let(type === "u32" ? `u32(p${place})` : `bitcast<f32>(p${place})`);
