@@ -71,7 +71,14 @@ Deno.test("matmul() of transposed operands copies nothing", () => {
 
 onEachDevice("matmul() of rows, columns and sums over several axes that memory does not join", async () => {
   // Axes of four and of odd sizes, so that kernels walk a side by fours in one place and one by one in another.
-  for (const [a, b, n, k] of [[3, 8, 64, 20], [5, 4, 36, 12], [2, 12, 7, 33], [7, 3, 96, 16], [6, 16, 128, 64]] as const) {
+  for (
+    const [a, b, n, k] of [[3, 8, 64, 20], [5, 4, 36, 12], [2, 12, 7, 33], [7, 3, 96, 16], [
+      6,
+      16,
+      128,
+      64,
+    ]] as const
+  ) {
     const waves = (...shape: number[]): Tensor => mul(sin(counting(...shape)), 0.5);
     const x = slice(waves(a, b + 2, k), { starts: [0, 1], sizes: [a, b] });
     const w = slice(waves(3, n + 3, k), { starts: [0, 2], sizes: [3, n] });
