@@ -112,7 +112,7 @@ function keep(x: Tensor, isKept: Tensor, rate: number): Tensor {
   return where(isKept, mul(x, 1 / (1 - rate)), 0);
 }
 
-/** What `dropout` does to each `[...shape]` of `x` `[...examples, ...shape]` under its own key of `keys` `[...examples, 2]`. */
+/** Dropout of each `[...shape]` of `x` `[...examples, ...shape]` under its own key of `keys` `[...examples, 2]`; `dropout` draws other numbers. */
 export function dropoutEach(x: Tensor, keys: Tensor, rate: number): Tensor {
   const shape = x.shape.slice(keys.ndim - 1);
   const bits = reshape(manyRandomBits(keys, sizeOf(shape)), x.shape);

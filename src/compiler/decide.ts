@@ -103,11 +103,10 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
     const isBody = kind === "reduction" || kind === "contraction";
     if (isBody && readers[place]!.size > 1) realised.add(place);
   });
-  storeAsRead(
-    graph,
-    realised,
-    (place) => virtual[place]!.reductions.size > 0 && virtual[place]!.products.size === 0,
-  );
+  storeAsRead(graph, realised, (place) => {
+    const { reductions, products } = virtual[place]!;
+    return reductions.size > 0 && products.size === 0;
+  });
   const final = findSinks(graph, realised);
   return { realised, shared: new Set(nodes.flatMap((_, place) => final[place]!.size > 1 ? [place] : [])) };
 }
@@ -119,16 +118,12 @@ export function decide(graph: Graph, options: FuseOptions): Decision {
 function storeAsRead(graph: Graph, realised: Set<number>, isReduction: (place: number) => boolean): void {
   const readers: number[][] = graph.nodes.map(() => []);
   graph.nodes.forEach(({ inputs }, place) => new Set(inputs).forEach((input) => readers[input]!.push(place)));
+  const outputs = new Set(graph.outputs);
   for (const place of [...realised]) {
-    if (!isReduction(place) || graph.outputs.includes(place)) continue;
+    if (!isReduction(place)) continue;
     let last = place;
-    for (
-      let next = readers[place]!;
-      next.length === 1 && !graph.outputs.includes(last);
-      next = readers[last]!
-    ) {
-      if (!isRearrangement(graph, next[0]!)) break;
-      last = next[0]!;
+    while (!outputs.has(last) && readers[last]!.length === 1 && isRearrangement(graph, readers[last]![0]!)) {
+      last = readers[last]![0]!;
     }
     realised.delete(place);
     realised.add(last);

@@ -324,10 +324,9 @@ class Generator {
         f.get(stripEnd).get(columnEnd).get(stripEnd).get(columnEnd).op("i32.lt_s").op("select").set(stripEnd);
         f.get(firstRow).set(row);
         f.range(rowPanel, rowStart, rowEnd, 1, () => {
-          if (high === low) rowOfTiles(high);
-          else {f.get(rowPanel).i32(plan.tall).op("i32.lt_s").if(() =>
-              rowOfTiles(high), () =>
-              rowOfTiles(low));}
+          if (high === low) return rowOfTiles(high);
+          f.get(rowPanel).i32(plan.tall).op("i32.lt_s");
+          f.if(() => rowOfTiles(high), () => rowOfTiles(low));
         });
       });
       f.i32(1).set(more);

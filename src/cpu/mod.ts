@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { setFlagsFromString } from "node:v8";
 import type { Backend } from "../compiler/backend.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { generate } from "./codegen.ts";
@@ -28,16 +27,8 @@ export async function createCpuBackend(options: CpuOptions = {}): Promise<Backen
     throw new RangeError(`Cannot start ${threads} threads: give a whole number from 1 to 256`);
   }
   const relaxedSimd = options.relaxedSimd ?? hasRelaxedSimd();
-  engineFlags.forEach((flag) => setFlagsFromString(flag));
   return new CpuDevice(threads, { relaxedSimd }, generate);
 }
-
-/**
- * Kernels are compiled once, by the optimising compiler, when their program is. By default V8 begins with its
- * baseline compiler, whose code is 3.5 times slower, and replaces hot functions one by one: a training step took
- * 25 calls to reach its speed, and the first call was no faster for it. The flags hold for the whole process.
- */
-const engineFlags = ["--no-liftoff", "--no-wasm-dynamic-tiering", "--no-wasm-lazy-compilation"];
 
 function threadsFromEnvironment(): number | undefined {
   const text = Deno.env.get("ALLSPARK_THREADS");
