@@ -20,7 +20,7 @@ import { add, mul, sub } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 import { swapAxes } from "./movement.ts";
 import { softmax } from "./nn.ts";
-import { numberWords, threefry } from "./random_bits.ts";
+import { numberOfMany } from "./random_bits.ts";
 import { sum } from "./reduce.ts";
 
 /** Parameters of a block of attention. */
@@ -71,13 +71,9 @@ const block: Primitive<BlockParams> = definePrimitive<BlockParams>({
     const isKept = (row: number, column: number): boolean => {
       if (key === undefined) return true;
       const example = Math.floor(row / (matrices * rows));
-      const half = Math.ceil((matrices * rows * keys) / 2);
+      const own = [key.data[2 * example]!, key.data[2 * example + 1]!] as const;
       const place = (row % (matrices * rows)) * keys + column;
-      const words = threefry(numberWords, [key.data[2 * example]!, key.data[2 * example + 1]!], [
-        place % half,
-        0,
-      ]);
-      return (words[place < half ? 0 : 1] >>> 8) * 2 ** -24 < 1 - rate;
+      return (numberOfMany(own, place, matrices * rows * keys) >>> 8) * 2 ** -24 < 1 - rate;
     };
     const result = new Float64Array(sizeOf(shape));
     for (let row = 0; row < sizeOf(shape.slice(0, -1)); row++) {

@@ -124,22 +124,24 @@ const wordsOfCounters: Primitive<WordsParams> = definePrimitive<WordsParams>({
       };
     },
   },
-  reference: ([keys], { half }, { shape }) => {
-    const data = new Float64Array(sizeOf(shape));
-    for (let k = 0; k < data.length / 2; k++) {
-      const [example, counter] = [Math.floor(k / half), k % half];
-      const key = [keys!.data[2 * example]!, keys!.data[2 * example + 1]!] as const;
-      threefry(numberWords, key, [counter, 0]).forEach((value, w) =>
-        data[(2 * example + w) * half + counter] = value
-      );
-    }
-    return { shape, data };
-  },
+  reference: ([keys], { half }, { shape }) => ({
+    shape,
+    data: Float64Array.from({ length: sizeOf(shape) }, (_, k) => {
+      const example = Math.floor(k / (2 * half));
+      return numberOfMany([keys!.data[2 * example]!, keys!.data[2 * example + 1]!], k % (2 * half), 2 * half);
+    }),
+  }),
   samples: [[[2], 0], [[2], 5], [[3, 2], 4], [[0, 2], 3]].map(([shape, half]) => ({
     inputs: [{ shape: shape as number[], ...word }],
     params: { half: half as number },
   })),
 });
+
+/** Number `k` of the `count` that {@linkcode manyRandomBits} draws under a key, in plain JavaScript. */
+export function numberOfMany(key: readonly [number, number], k: number, count: number): number {
+  const half = Math.ceil(count / 2);
+  return threefry(numberWords, key, [k % half, 0])[k < half ? 0 : 1];
+}
 
 /**
  * `count` times 32 random bits (u32) under each of the keys `[...examples, 2]`: `[...examples, count]`. Number k is the
