@@ -1,5 +1,6 @@
 /** Expressions as WebAssembly against the interpreter of the IR. */
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { ModuleBuilder } from "../src/cpu/assembler.ts";
 import { arrayType, type DType } from "../src/dtype.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../src/compiler/kernel.ts";
 import { erf } from "../src/special_functions.ts";
@@ -197,4 +198,17 @@ Deno.test("elementary functions keep the errors that their comments state", () =
       assert(ulps(y[k]!, exact) <= 1, `${base} ** ${b[k]} is ${y[k]}, not ${exact}`);
     }
   });
+});
+
+Deno.test("idle() of a module changes nothing, and its functions work afterwards", () => {
+  const module = new ModuleBuilder({ memory: { shared: true, maximumPages: 1 } });
+  const f = module.func("run", ["i32"], [], true);
+  f.get(f.params[0]!).f32x4(3).store("v128.store");
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), { env: { memory } });
+  const values = new Float32Array(memory.buffer);
+  (exports.idle as () => void)();
+  assertEquals(values.every((value) => value === 0), true);
+  (exports.run as (address: number) => void)(16);
+  assertEquals([...values.subarray(0, 9)], [0, 0, 0, 0, 3, 3, 3, 3, 0]);
 });

@@ -1,6 +1,7 @@
 /**
  * What a long program shows on the terminal while it works: stages ("compiling 3 of 12"), then a bar with loss,
- * learning rate, speed, time left and the share of time spent waiting for data. Where standard error is no terminal it writes a plain line now and then.
+ * learning rate, speed, time left and the share of time spent waiting for data. Where standard error is no terminal it
+ * writes a plain line now and then.
  *
  * @module
  */
