@@ -9,7 +9,7 @@ import { describeMitEncoder, Parameter } from "../models/parameters.ts";
 import { sizeOf, type Spec, type SpecTree } from "./values.ts";
 
 /** What a figure counts; speed is work per time in `unit`. */
-export type Unit = "GFLOP/s" | "GB/s" | "µs each";
+export type Unit = "GFLOP/s" | "GB/s" | "µs each" | "images/s";
 
 /** One thing to measure. */
 export interface Case {
@@ -23,7 +23,7 @@ export interface Case {
   readonly parameters?: SpecTree;
   /** Numbers that belong to the operation. */
   readonly options?: { readonly [name: string]: number };
-  /** Work of one call, in units of 10⁹ (or, for "µs each", how many). */
+  /** Work of one call, in units of 10⁹ (or, for "µs each" and "images/s", how many). */
   readonly work?: number;
   /** Unit of the speed. */
   readonly unit?: Unit;
@@ -89,6 +89,20 @@ function streaming(
   return { ...plain, name, operation, inputs, work: bytes / 1e9, unit: "GB/s" };
 }
 
+/** Queries `[batch, count, channels]` on `keys` keys. */
+function crossAttention(name: string, queries: readonly [number, number, number], keys: number): Case {
+  const [batch, count, channels] = queries;
+  const source = [batch, keys, channels];
+  return {
+    ...plain,
+    name,
+    operation: "attention",
+    inputs: [uniform(queries, 9, 2), uniform(source, 10, 2), uniform(source, 11, 2)],
+    work: (4 * batch * count * keys * channels) / 1e9,
+    unit: "GFLOP/s",
+  };
+}
+
 const million4 = 2 ** 22;
 const rows = uniform([8192, 256], 6, 4);
 
@@ -121,14 +135,7 @@ const operations: readonly Case[] = [
     { x: [4, 256, 32, 32], weight: [256, 1, 3, 3] },
     { stride: 1, padding: 1, groups: 256 },
   ),
-  {
-    ...plain,
-    name: "attention [8, 1024, 64] on [8, 256, 64]",
-    operation: "attention",
-    inputs: [uniform([8, 1024, 64], 9, 2), uniform([8, 256, 64], 10, 2), uniform([8, 256, 64], 11, 2)],
-    work: (4 * 8 * 1024 * 256 * 64) / 1e9,
-    unit: "GFLOP/s",
-  },
+  crossAttention("attention [8, 1024, 64] on [8, 256, 64]", [8, 1024, 64], 256),
 ];
 
 /** Three layers with ReLU between them and cross-entropy over ten classes; plain gradient descent. */
@@ -167,45 +174,60 @@ function encoderParameters(variant: MitVariant, stages: number): SpecTree {
   return specOf(describeMitEncoder(mitSizes(variant), "").stages.slice(0, stages));
 }
 
-/** Two images of 128 x 128 through the first stages of MiT-B0, forward or as a training step. */
-function encoder(name: string, stages: number): Case[] {
-  const { dims } = mitSizes("b0");
+/** Images through an encoder's first stages. */
+interface EncoderOptions {
+  /** 0 to 5. */
+  readonly variant?: number;
+  readonly stages?: number;
+  readonly images?: number;
+  readonly side?: number;
+}
+
+/** Images through the first stages of an encoder, forward and as a training step. */
+function encoder(name: string, options: EncoderOptions): Case[] {
+  const { variant = 0, stages = 4, images = 2, side = 128 } = options;
+  const size = `b${variant}` as MitVariant;
   const common = {
     ...plain,
-    parameters: encoderParameters("b0", stages),
-    options: { stages, learningRate: 0.01 },
+    parameters: encoderParameters(size, stages),
+    options: { variant, stages, learningRate: 0.01 },
   };
-  const image = uniform([2, 3, 128, 128], 50, 2);
+  const image = uniform([images, 3, side, side], 50, 2);
   // Each stage is pulled towards a random map by the mean of the squared differences.
-  const targets = dims.slice(0, stages).map((channels, k) =>
-    uniform([2, channels, 32 >> k, 32 >> k], 60 + k, 2)
-  );
+  const targets = mitSizes(size).dims.slice(0, stages).map((channels, k) => {
+    const cells = (side / 4) >> k;
+    return uniform([images, channels, cells, cells], 60 + k, 2);
+  });
   return [
     { ...common, name: `${name}, forward`, operation: "encoder", inputs: [image] },
     { ...common, name: `${name}, training step`, operation: "encoderStep", inputs: [image, ...targets] },
   ];
 }
 
-const wholeEncoder = encoder("MiT-B0", 4);
+/** A training step of AllSpark on as many labeled as unlabeled images, with the memory in use. */
+function allspark(
+  variant: number,
+  { crop, classes, images }: Record<"crop" | "classes" | "images", number>,
+): Case {
+  return {
+    ...own,
+    name: `AllSpark step, B${variant}, crop ${crop}, ${images} + ${images} images`,
+    operation: "allsparkStep",
+    options: { variant, crop, classes, images },
+  };
+}
+
+const wholeEncoder = encoder("MiT-B0", {});
+const smallStep = allspark(0, { crop: 129, classes: 11, images: 2 });
 
 /** Everything that is measured, in the order of the tables. */
 export const cases: readonly Case[] = [
   ...operations,
   perceptronStep(),
-  ...encoder("MiT stage 1", 1),
+  ...encoder("MiT stage 1", { stages: 1 }),
   ...wholeEncoder,
-  {
-    ...own,
-    name: "AllSpark step, B0, crop 129, 2 + 2 images",
-    operation: "allsparkStep",
-    options: { images: 2, variant: 0 },
-  },
-  {
-    ...own,
-    name: "AllSpark step, B5, crop 129, 1 + 1 images",
-    operation: "allsparkStep",
-    options: { images: 1, variant: 5 },
-  },
+  smallStep,
+  allspark(5, { crop: 129, classes: 11, images: 1 }),
   {
     ...own,
     name: "launches: a program of 1,000 tiny kernels",
@@ -220,18 +242,48 @@ export const cases: readonly Case[] = [
     figure: "first",
     forPeers: false,
   },
-  {
-    ...own,
-    name: "peak memory: AllSpark step, B0, crop 129, 2 + 2 images",
-    operation: "allsparkStep",
-    options: { images: 2, variant: 0 },
-    figure: "peak",
-  },
+  { ...smallStep, name: `peak memory: ${smallStep.name}`, figure: "peak" },
 ];
 
-/** The cases whose names contain one of the words, or all if there are none. */
-export function chosenCases(words: readonly string[]): Case[] {
+/** Sizes that keep a GPU busy, up to the steps of the paper: its crop, and the 21 classes of PASCAL. */
+export const gpuCases: readonly Case[] = [
+  ...[1024, 2048, 4096, 8192].map((size) => product(`matmul ${size}`, [size, size], [size, size])),
+  streaming("softmax [131072, 512]", "softmax", {
+    inputs: [uniform([131072, 512], 6, 4)],
+    written: 131072 * 512,
+  }),
+  streaming("layer norm [131072, 512]", "layerNorm", {
+    inputs: [uniform([131072, 512], 6, 4), uniform([512], 7), uniform([512], 8)],
+    written: 131072 * 512,
+  }),
+  convolution(
+    "convolution 3x3, 256 to 256, 128x128, batch 8",
+    { x: [8, 256, 128, 128], weight: [256, 256, 3, 3] },
+    { stride: 1, padding: 1, groups: 1 },
+  ),
+  convolution(
+    "depthwise 3x3, 256 channels, 128x128, batch 8",
+    { x: [8, 256, 128, 128], weight: [256, 1, 3, 3] },
+    { stride: 1, padding: 1, groups: 256 },
+  ),
+  crossAttention("attention [8, 16384, 64] on [8, 256, 64]", [8, 16384, 64], 256),
+  ...[0, 5].flatMap((variant) =>
+    encoder(`MiT-B${variant}, 8 images of 512x512`, { variant, images: 8, side: 512 }).map((item): Case => ({
+      ...item,
+      work: 8,
+      unit: "images/s",
+    }))
+  ),
+  ...[0, 2, 5].map((variant): Case => ({
+    ...allspark(variant, { crop: 513, classes: 21, images: 4 }),
+    work: 8,
+    unit: "images/s",
+  })),
+];
+
+/** Those of the cases whose names contain one of the words, or all if there are none. */
+export function chosenCases(words: readonly string[], among: readonly Case[] = cases): Case[] {
   const isWanted = ({ name }: Case): boolean =>
     words.length === 0 || words.some((word) => name.toLowerCase().includes(word.toLowerCase()));
-  return cases.filter(isWanted);
+  return among.filter(isWanted);
 }

@@ -22,11 +22,22 @@ export async function processorName(): Promise<string> {
   return Deno.env.get("PROCESSOR_IDENTIFIER") ?? Deno.build.arch;
 }
 
+/** The WebGPU adapter that computes; null without one. */
+async function findAdapter(): Promise<GPUAdapter | null> {
+  if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
+  return await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
+}
+
+/** Whether WebGPU finds more than the cpu. */
+export async function hasGpu(): Promise<boolean> {
+  const adapter = await findAdapter();
+  return adapter !== null && !adapter.info.isFallbackAdapter;
+}
+
 /** The WebGPU adapter's name; undefined without one. */
 export async function adapterName(): Promise<string | undefined> {
-  if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) return undefined;
+  const adapter = await findAdapter();
+  if (adapter === null) return undefined;
   return adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`;
 }
 

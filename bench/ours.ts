@@ -75,7 +75,7 @@ async function prepare(item: Case): Promise<Job> {
     const forward = jit((
       parameters: unknown,
       image: Tensor,
-    ) => [encoderOf(parameters, image, options.stages!).at(-1)!]);
+    ) => [encoderOf(parameters, image, options).at(-1)!]);
     return callJob(() => forward(parameters, inputs[0]!), () => dispose([parameters, inputs]));
   }
   const operation = operations[item.operation];

@@ -26,6 +26,7 @@ import {
   initMitEncoder,
   mitEncoder,
   type MitStage,
+  type MitVariant,
   newTrainState,
   type StepConfig,
 } from "@allspark/tensor/models";
@@ -33,12 +34,20 @@ import type { Case } from "./cases.ts";
 import { settle } from "./ours_device.ts";
 import type { Job } from "./serve.ts";
 
-/** Features of the first `stages` stages of MiT-B0, whose parameters are given. */
-export function encoderOf(parameters: unknown, image: Tensor, stages: number): Tensor[] {
+type Options = NonNullable<Case["options"]>;
+
+/** The encoder of a number from 0 to 5. */
+function variantOf({ variant }: Options): MitVariant {
+  return `b${variant}` as MitVariant;
+}
+
+/** Features of an encoder's first stages, whose parameters are given. */
+export function encoderOf(parameters: unknown, image: Tensor, options: Options): Tensor[] {
+  const variant = variantOf(options);
+  const stages = parameters as MitStage[];
   // The encoder wants all four stages. What nobody reads is never computed, so the rest may be anything.
-  const rest = initMitEncoder(random.key(0), { variant: "b0" }).stages.slice(stages);
-  const all = { stages: [...parameters as MitStage[], ...rest] };
-  return mitEncoder(all, image, { variant: "b0" }).slice(0, stages);
+  const rest = initMitEncoder(random.key(0), { variant }).stages.slice(stages.length);
+  return mitEncoder({ stages: [...stages, ...rest] }, image, { variant }).slice(0, stages.length);
 }
 
 interface Layer {
@@ -47,7 +56,7 @@ interface Layer {
 }
 
 /** Losses by operation: of parameters and inputs. */
-const losses: Record<string, (parameters: unknown, inputs: readonly Tensor[]) => Tensor> = {
+const losses: Record<string, (parameters: unknown, inputs: readonly Tensor[], options: Options) => Tensor> = {
   perceptronStep: (parameters, [images, labels]) => {
     const layers = parameters as Layer[];
     const logits = layers.reduce(
@@ -56,8 +65,8 @@ const losses: Record<string, (parameters: unknown, inputs: readonly Tensor[]) =>
     );
     return mul(sum(mul(logSoftmax(logits), labels!)), -1 / images!.shape[0]!);
   },
-  encoderStep: (parameters, [image, ...targets]) =>
-    encoderOf(parameters, image!, targets.length)
+  encoderStep: (parameters, [image, ...targets], options) =>
+    encoderOf(parameters, image!, options)
       .map((feature, k) => mean(square(sub(feature, targets[k]!))))
       .reduce((a, b) => add(a, b)),
 };
@@ -90,29 +99,26 @@ function trainingJob<State>(
 export function stepJob(item: Case, parameters: unknown, inputs: readonly Tensor[]): Job {
   const lossOf = losses[item.operation];
   if (lossOf === undefined) throw new Error(`there is no operation ${item.operation}`);
-  const { learningRate } = item.options as { learningRate: number };
-  const optimizer = sgd({ learningRate });
+  const options = item.options!;
+  const optimizer = sgd({ learningRate: options.learningRate! });
   const step = jit((parameters: unknown, inputs: readonly Tensor[]) => {
-    const [loss, gradients] = valueAndGrad((parameters: unknown) => lossOf(parameters, inputs))(parameters);
+    const [loss, gradients] = valueAndGrad((parameters: unknown) => lossOf(parameters, inputs, options))(
+      parameters,
+    );
     return { loss, state: optimizer.update(gradients, {}, parameters).params };
   }, { donate: [0] });
   return trainingJob(parameters, (state) => step(state, inputs), () => dispose(inputs));
 }
 
 /**
- * The training step of AllSpark at crop 129 with 11 classes, after its warm-up: the memory is full and is read.
- * (A new memory is full of noise, which costs the same.)
+ * The training step of AllSpark after its warm-up: the memory is full and is read. (A new memory is full of noise,
+ * which costs the same.)
  */
 export async function allsparkJob({ options }: Case): Promise<Job> {
-  const { images, variant } = options as { images: number; variant: number };
-  const config: StepConfig = {
-    variant: variant === 5 ? "b5" : "b0",
-    classes: 11,
-    crop: 129,
-    useMemory: true,
-  };
-  const image = (seed: number): Tensor => random.normal(random.key(seed), [images, 3, 129, 129]);
-  const mask = random.randint(random.key(3), [images, 129, 129], { low: 0, high: 11 });
+  const { images, crop, classes } = options as Record<"images" | "crop" | "classes", number>;
+  const config: StepConfig = { variant: variantOf(options!), classes, crop, useMemory: true };
+  const image = (seed: number): Tensor => random.normal(random.key(seed), [images, 3, crop, crop]);
+  const mask = random.randint(random.key(3), [images, crop, crop], { low: 0, high: classes });
   const batch = await realize({ labeled: { image: image(1), mask }, unlabeled: { image: image(2) } });
   const key = await realize(random.key(4));
   const step = jit(allsparkStep(config), { donate: [0] });

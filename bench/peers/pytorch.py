@@ -1,6 +1,7 @@
-"""PyTorch on the cpu as a participant of the benchmark, in the same lines of JSON as ../serve.ts.
+"""PyTorch as a participant of the benchmark, in the same lines of JSON as ../serve.ts.
 
-`pytorch.py THREADS` answers requests; `torch.py export FILE` writes the case on standard input as an ONNX model.
+`pytorch.py THREADS` answers requests on the cpu and `pytorch.py cuda` on a GPU, in true f32 without the shorter
+mantissas of its matrix units; `pytorch.py export FILE` writes the case on standard input as an ONNX model.
 """
 
 import json
@@ -19,9 +20,9 @@ def values_of(spec):
     """The elements of a spec, bit for bit those of ../values.ts."""
     shape = spec["shape"]
     if "value" in spec:
-        return torch.full(shape, float(spec["value"]))
+        return torch.full(shape, float(spec["value"]), device=DEVICE)
     if "oneHot" in spec:
-        return F.one_hot(torch.arange(shape[0]) % shape[1], shape[1]).float()
+        return F.one_hot(torch.arange(shape[0]) % shape[1], shape[1]).float().to(DEVICE)
     with np.errstate(over="ignore"):
         h = np.arange(math.prod(shape), dtype=np.uint32) * np.uint32(0x9E3779B1)
         h += np.uint32(spec["seed"] * 0x85EBCA77 & 0xFFFFFFFF)
@@ -29,7 +30,7 @@ def values_of(spec):
         h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
         h ^= h >> np.uint32(16)
     values = (h.astype(np.float64) / 2**32 - 0.5) * spec["scale"]
-    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+    return torch.from_numpy(values.astype(np.float32).reshape(shape)).to(DEVICE)
 
 
 def map_specs(tree, make):
@@ -47,6 +48,8 @@ def leaves(tree):
 
 
 def summarize(values):
+    if isinstance(values, torch.Tensor):
+        values = values.cpu()
     values = np.asarray(values, dtype=np.float64).ravel()
     at = lambda index: float(values[max(0, min(len(values) - 1, index))])
     return {
@@ -174,6 +177,12 @@ def step_of(case, inputs):
     return step
 
 
+def finish():
+    """Waits for the GPU."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 class Job:
     """A prepared case."""
 
@@ -184,6 +193,7 @@ class Job:
         self.call = step_of(case, inputs) if is_step else lambda: forward(*inputs)
         start = time.perf_counter()
         result = self.call()
+        finish()
         self.first = 1e3 * (time.perf_counter() - start)
         self.summary = summarize([float(result), float(self.call()), float(self.call())] if is_step else result)
         self.calls = self.warm_up()
@@ -192,6 +202,7 @@ class Job:
         start = time.perf_counter()
         for _ in range(calls):
             self.call()
+        finish()
         return time.perf_counter() - start
 
     def warm_up(self):
@@ -209,7 +220,7 @@ def require_fast_blas():
     """Debian's PyTorch multiplies with whatever BLAS is installed; the reference one is 60 times slower."""
     with open("/proc/self/maps") as maps:
         loaded = maps.read()
-    if not any(name in loaded for name in ("openblas", "mkl", "blis")):
+    if DEVICE == "cpu" and not any(name in loaded for name in ("openblas", "mkl", "blis")):
         raise RuntimeError("PyTorch finds only the reference BLAS here; install Debian's libopenblas0-pthread")
 
 
@@ -249,8 +260,12 @@ def export(path):
 
 
 torch.set_grad_enabled(False)
+DEVICE = "cuda" if sys.argv[1] == "cuda" else "cpu"
 if sys.argv[1] == "export":
     export(sys.argv[2])
 else:
-    torch.set_num_threads(int(sys.argv[1]))
+    if DEVICE == "cpu":
+        torch.set_num_threads(int(sys.argv[1]))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     serve()
