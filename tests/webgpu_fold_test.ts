@@ -115,6 +115,14 @@ webgpuTest("functions near zero", async (device) => {
   }
 });
 
+webgpuTest("sine, cosine and tangent of large numbers", async (device) => {
+  const x = noise(256).map((v, k) => v * 10 ** (k % 7));
+  for (const op of ["sin", "cos", "tan"] as const) {
+    const value: Expr = { kind: "unary", dtype: "f32", op, x: load(0, form([1])) };
+    await check(device, map(op, [256], ["f32"], "f32", value), [x], [256], 1e-5);
+  }
+});
+
 const arithmetic: readonly BinaryOp[] = ["add", "sub", "mul", "div", "mod", "pow", "max", "min"];
 const comparisons: readonly BinaryOp[] = ["lt", "le", "gt", "ge", "eq", "ne"];
 

@@ -2,7 +2,9 @@
  * The arithmetic of the kernel IR in WGSL, for one value or four at a time.
  *
  * Drivers treat `(1 + x) - 1` as x, may assume that no NaN exists, and are inexact near zero; so NaN is tested
- * by its bits, and near zero functions are polynomials.
+ * by its bits, and near zero functions are polynomials. The sine of NVIDIA's processors is exact to 1e-7 of one,
+ * not of itself, and Vulkan leaves the remainder of negative numbers undefined (there it is wrong); so neither is
+ * used.
  *
  * @module
  */
@@ -86,6 +88,51 @@ const helperSources = {
   let far = F(1.0f) - tail * exp(-q);
   return select(select(far, -far, x < F(0.0f)), near, z < F(0.5f));
 }`,
+  quarterTurns: `(x: F) -> F { return round(x * F(0.63661975f)); }`,
+  // x − q·π/2. The first two parts of π/2 (Cephes, S. Moshier) and the halves of q have so few bits that their
+  // products are exact even where fma rounds twice; beyond |x| = 10⁶ the result is between −1 and 1, no more.
+  withinQuarter: `(x: F, q: F) -> F {
+  let h = bitcast<F>(bitcast<U>(q) & U(0xfffff000u));
+  let l = q - h;
+  let r = fma(-l, F(1.5703125f), fma(-h, F(1.5703125f), x));
+  let s = fma(-l, F(0.000483751297f), fma(-h, F(0.000483751297f), r));
+  let t = clamp(fma(-q, F(7.5497900e-8f), s), F(-1.0f), F(1.0f));
+  return select(bitcast<F>(U(0x7fc00000u)), t, isFinite_(x));
+}`,
+  // Cephes' polynomials for |r| ≤ π/4: to 2e-7 of the result.
+  sineWithin: `(r: F) -> F {
+  let z = r * r;
+  return r + r * z * (F(-0.16666655f) + z * (F(0.008332161f) + z * F(-0.00019515296f)));
+}`,
+  cosineWithin: `(r: F) -> F {
+  let z = r * r;
+  return F(1.0f) - F(0.5f) * z +
+    z * z * (F(0.041666646f) + z * (F(-0.0013887316f) + z * F(0.000024433157f)));
+}`,
+  // The quarter of the turn, 0 to 3.
+  quarter: `(q: F) -> F { return q - F(4.0f) * floor(q * F(0.25f)); }`,
+  sin: `(x: F) -> F {
+  let q = quarterTurns_(x);
+  let r = withinQuarter_(x, q);
+  let k = quarter_(q);
+  let y = select(sineWithin_(r), cosineWithin_(r), (k == F(1.0f)) | (k == F(3.0f)));
+  return select(y, -y, k >= F(2.0f));
+}`,
+  cos: `(x: F) -> F {
+  let q = quarterTurns_(x);
+  let r = withinQuarter_(x, q);
+  let k = quarter_(q);
+  let y = select(cosineWithin_(r), sineWithin_(r), (k == F(1.0f)) | (k == F(3.0f)));
+  return select(y, -y, (k == F(1.0f)) | (k == F(2.0f)));
+}`,
+  tan: `(x: F) -> F {
+  let q = quarterTurns_(x);
+  let r = withinQuarter_(x, q);
+  let k = quarter_(q);
+  let s = sineWithin_(r);
+  let c = cosineWithin_(r);
+  return select(s / c, -c / s, (k == F(1.0f)) | (k == F(3.0f)));
+}`,
   pow: `(a: F, b: F) -> F {
   let size = pow(abs(a), b);
   let whole = floor(b) == b;
@@ -111,7 +158,8 @@ const helperSources = {
   divInt: `(a: I, b: I) -> I { return select(a / select(b, I(1), b == I(0)), I(0), b == I(0)); }`,
   divUint: `(a: U, b: U) -> U { return select(a / select(b, U(1u), b == U(0u)), U(0u), b == U(0u)); }`,
   modInt: `(a: I, b: I) -> I {
-  let r = a % select(b, I(1), b == I(0));
+  let d = select(b, I(1), b == I(0));
+  let r = a - (a / d) * d;
   let floored = select(r, r + b, (r != I(0)) & ((r < I(0)) != (b < I(0))));
   return select(floored, I(0), b == I(0));
 }`,
@@ -197,6 +245,9 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
     case "expm1":
     case "log":
     case "log1p":
+    case "sin":
+    case "cos":
+    case "tan":
     case "tanh":
     case "erf":
       return call(op);
