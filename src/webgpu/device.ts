@@ -171,7 +171,7 @@ export class WebgpuDevice implements Backend {
       buffer = this.gpu.createBuffer({
         label: "constants",
         size: Math.ceil(words.length / 4) * 16,
-        usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget,
+        usage: bufferUsage.storage | bufferUsage.uniform | bufferUsage.copySource | bufferUsage.copyTarget,
       });
       this.gpu.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
       this.#constants.set(key, buffer);

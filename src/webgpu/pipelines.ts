@@ -21,6 +21,8 @@ export function numbered(code: string): string {
   return code.split("\n").map((line, k) => `${String(k + 1).padStart(4)} ${line}`).join("\n");
 }
 
+const bufferTypes = { read: "read-only-storage", read_write: "storage", uniform: "uniform" } as const;
+
 /** The pipelines of a device. */
 export class Pipelines {
   readonly #pipelines = new Map<string, Pipeline>();
@@ -47,9 +49,10 @@ export class Pipelines {
     const known = this.#pipelines.get(code);
     if (known !== undefined) return known;
     const most = this.device.limits.maxStorageBuffersPerShaderStage;
-    if (bindings.length > most) {
+    const count = bindings.filter(({ access }) => access !== "uniform").length;
+    if (count > most) {
       throw new DeviceError(
-        `Cannot compile kernel ${label}: it uses ${bindings.length} buffers, and this adapter allows ${most}`,
+        `Cannot compile kernel ${label}: it uses ${count} buffers, and this adapter allows ${most}`,
         label,
         numbered(code),
       );
@@ -80,15 +83,18 @@ export class Pipelines {
   }
 
   #layoutOf(bindings: readonly Binding[]) {
-    const key = bindings.map(({ access }) => access).join();
+    // A uniform's size belongs to the layout: wgpu 29 compares a late one with the bind group before.
+    const sizeOf = ({ access, words }: Binding): number =>
+      access === "uniform" ? Math.ceil(words!.length / 4) * 16 : 0;
+    const key = bindings.map((binding) => `${binding.access} ${sizeOf(binding)}`).join();
     let made = this.#layouts.get(key);
     if (made === undefined) {
       const layout = this.device.createBindGroupLayout({
         label: key,
-        entries: bindings.map(({ access }, binding) => ({
+        entries: bindings.map((each, binding) => ({
           binding,
           visibility: computeStage,
-          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+          buffer: { type: bufferTypes[each.access], minBindingSize: sizeOf(each) },
         })),
       });
       const pipelineLayout = this.device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] });

@@ -9,7 +9,7 @@ import { DeviceError } from "../errors.ts";
 export type Family = "gpu" | "software";
 
 /** How a shader uses a buffer. */
-export type Access = "read" | "read_write";
+export type Access = "read" | "read_write" | "uniform";
 
 /** A buffer that a dispatch binds. `first` and `length` (in elements) narrow it to a window. */
 export interface Binding {
@@ -19,6 +19,11 @@ export interface Binding {
   readonly access: Access;
   /** The content of a `constants` buffer. */
   readonly words?: readonly number[];
+}
+
+/** Where shaders for a family keep what differs between kernels of one shader: see `Shader`. */
+export function parametersOf(family: Family): "uniform" | "storage" {
+  return family === "gpu" ? "uniform" : "storage";
 }
 
 /** One shader and how often it runs. */

@@ -75,10 +75,11 @@ export interface ShaderOptions {
   /** The scratch buffer that stands for output 0. */
   readonly toScratch?: number | undefined;
   /**
-   * Whether sizes and addresses are parameters, so that kernels that differ in nothing else share one shader.
-   * The software adapter compiles slowly; a real GPU runs faster with constants.
+   * Where sizes and addresses are kept as parameters, so that kernels that differ in nothing else share one shader;
+   * without it they are literals. Real GPUs take operands from uniforms at no cost. Mesa compiles a shader again for
+   * every value of a uniform that ends a loop, so there they are storage.
    */
-  readonly isGeneric?: boolean;
+  readonly parameters?: "uniform" | "storage";
 }
 
 /** One shader under construction. */
@@ -100,7 +101,7 @@ export class Shader {
   #workgroups: [number, number, number] = [0, 1, 1];
 
   constructor(readonly options: ShaderOptions) {
-    this.isGeneric = options.isGeneric ?? false;
+    this.isGeneric = options.parameters !== undefined;
   }
 
   /** A name that nothing has yet. */
@@ -219,14 +220,18 @@ export class Shader {
 
   /** The finished dispatch. */
   finish(): Dispatch {
-    const { label, workgroup } = this.options;
+    const { label, workgroup, parameters } = this.options;
     const bindings = [...this.#bindings];
     const prologue: string[] = [];
     if (this.#words.length > 0) {
-      // Not a uniform: Mesa compiles a shader again for every value of a uniform that ends a loop.
-      const place = bindings.push({ kind: "constants", index: 0, access: "read", words: this.#words }) - 1;
+      const isUniform = parameters === "uniform";
+      const access = isUniform ? "uniform" : "read";
+      const place = bindings.push({ kind: "constants", index: 0, access, words: this.#words }) - 1;
+      const length = isUniform ? `, ${Math.ceil(this.#words.length / 4)}` : "";
       this.#declarations.push(
-        `@group(0) @binding(${place}) var<storage, read> parameters: array<vec4<i32>>;`,
+        `@group(0) @binding(${place}) var<${
+          isUniform ? "uniform" : "storage, read"
+        }> parameters: array<vec4<i32>${length}>;`,
       );
       this.#words.forEach((_, k) => {
         if (k % 4 === 0) prologue.push(`let q${k / 4} = parameters[${k / 4}];`);

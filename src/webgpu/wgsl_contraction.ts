@@ -8,7 +8,7 @@
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { mostWrittenOut, type Reading, readingOf, readingsOf, type Side } from "./contraction_plan.ts";
 import { countLoads } from "./fold_plan.ts";
-import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value } from "./wgsl_expression.ts";
@@ -59,9 +59,10 @@ export function contractByRegisters(
   },
 ): Dispatch {
   const { lanes = 1 } = tile;
-  const isGeneric = family === "software";
-  const workgroup = lanes > 1 ? lanes : isGeneric ? 8 : 64;
-  const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
+  const isSoftware = family === "software";
+  const workgroup = lanes > 1 ? lanes : isSoftware ? 8 : 64;
+  const parameters = parametersOf(family);
+  const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, parameters });
   const block = shader.body;
   const columnLength = tile.groups * tile.group;
   const rowTiles = tilesAlong(kernel.rows, tile.rows);
@@ -82,17 +83,17 @@ export function contractByRegisters(
         () => block.variable("f32", tile.group, `${typeName("f32", tile.group)}(0.0f)`),
       ),
   );
-  const right = readingOf(kernel, "right", isGeneric).reading;
+  const right = readingOf(kernel, "right", isSoftware).reading;
   const shared = sharedReading(kernel, tile.rows, lanes).reading;
-  const left = lanes > 1 ? shared : readingOf(kernel, "left", isGeneric).reading;
+  const left = lanes > 1 ? shared : readingOf(kernel, "left", isSoftware).reading;
   const rows = lanes > 1
     ? sharedPlaces(block, kernel, rowTile, tile, left)
     : placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
   const turns = writeSum(block, kernel, tile, { batch, left, right, rows, columns }, sums);
   const stores = { batch, columns, sums };
   // A loop compiles faster; where constants are written out it would take its time at each run instead.
-  const more = isGeneric ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
-  if (!isGeneric) writeStores(block, kernel, tile, stores, rows);
+  const more = isSoftware ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
+  if (!isSoftware) writeStores(block, kernel, tile, stores, rows);
   checkTurns(kernel.label, turns + more, family);
   return shader.finish();
 }

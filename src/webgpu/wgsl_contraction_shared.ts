@@ -45,17 +45,18 @@ export function contractByTiles(
 ): Dispatch {
   const { rowLanes, columnLanes, rowGroups, columnGroups } = tiling;
   const { rows, columns, team } = sizeOf(tiling);
-  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch });
+  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch, parameters: "uniform" });
   const block = shader.body;
   shader.shared("leftTile", "vec4<f32>", depth * rows / 4);
   shader.shared("rightTile", "vec4<f32>", depth * columns / 4);
   const rowTiles = tilesAlong(kernel.rows, rows);
   const columnTiles = tilesAlong(kernel.columns, columns);
   const number = shader.begin(points(kernel.batch) * rowTiles * columnTiles, "workgroup");
-  const rest = block.let(`${number} / ${columnTiles}u`);
-  const batch = decodeAxes(block, block.let(`${rest} / ${rowTiles}u`), kernel.batch, undefined, "batch");
-  const firstRow = block.let(`(${rest} % ${rowTiles}u) * ${rows / 4}u`);
-  const firstColumn = block.let(`(${number} % ${columnTiles}u) * ${columns / 4}u`);
+  const [rest, columnTile] = shader.divide(block, number, "column tiles", columnTiles);
+  const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
+  const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
+  const firstRow = block.let(`${rowTile} * ${rows / 4}u`);
+  const firstColumn = block.let(`${columnTile} * ${columns / 4}u`);
   const [x, y] = [block.let(`local.x % ${columnLanes}u`), block.let(`local.x / ${columnLanes}u`)];
   // Where a panel takes half of the invocations, each panel takes another half.
   const opposite = block.let(`local.x ^ ${team / 2}u`);
@@ -73,8 +74,8 @@ export function contractByTiles(
   inside.lines.push("workgroupBarrier();");
   multiply(inside, tiling, x, y, sums);
   inside.lines.push("workgroupBarrier();");
-  const inner = points(kernel.inner);
-  block.nest(`for (var ${step} = 0u; ${step} < ${inner}u; ${step} += ${depth}u)`, inside);
+  const inner = shader.number("inner", points(kernel.inner), "u32");
+  block.nest(`for (var ${step} = 0u; ${step} < ${inner}; ${step} += ${depth}u)`, inside);
 
   // Neighbouring invocations hold neighbouring vectors, so that they read and write side by side.
   const places = (side: Side, first: string, lane: string, lanes: number, count: number): Place[] =>
@@ -89,7 +90,10 @@ export function contractByTiles(
   return shader.finish();
 }
 
-/** The products of one turn, written out: a loop would cost more than what is in it. */
+/** Steps whose products are written out; the shaders of more compile longer and run no faster. */
+const written = Number(Deno.env.get("X_UNROLL") ?? 16);
+
+/** The products of one turn. */
 function multiply(
   inside: Block,
   { rowLanes, columnLanes, rowGroups, columnGroups }: Tiling,
@@ -97,19 +101,26 @@ function multiply(
   y: string,
   sums: readonly (readonly string[])[],
 ): void {
-  const vectors = (panel: string, step: number, lane: string, lanes: number, count: number): string[] =>
-    Array.from(
-      { length: count },
-      (_, k) => inside.define(`${panel}[${(step * count + k) * lanes}u + ${lane}]`),
-    );
-  for (let k = 0; k < depth; k++) {
-    const left = vectors("leftTile", k, y, rowLanes, rowGroups);
-    const right = vectors("rightTile", k, x, columnLanes, columnGroups);
+  const first = inside.shader.fresh();
+  const block = written === depth ? inside : new Block(inside.shader, inside);
+  const vectors = (panel: string, lane: string, lanes: number, count: number): (k: number) => string[] => {
+    const length = lanes * count;
+    const base = written === depth ? lane : block.define(`${first} * ${length}u + ${lane}`);
+    return (k) =>
+      Array.from({ length: count }, (_, j) => block.define(`${panel}[${base} + ${k * length + j * lanes}u]`));
+  };
+  const leftAt = vectors("leftTile", y, rowLanes, rowGroups);
+  const rightAt = vectors("rightTile", x, columnLanes, columnGroups);
+  for (let k = 0; k < written; k++) {
+    const [left, right] = [leftAt(k), rightAt(k)];
     sums.forEach((row, i) => {
       const factor = `vec4<f32>(${left[i >> 2]}.${"xyzw"[i & 3]})`;
       // Said to be one operation, so that no compiler rounds in one tiling and not in another.
-      row.forEach((sum, j) => inside.lines.push(`${sum} = fma(${factor}, ${right[j]}, ${sum});`));
+      row.forEach((sum, j) => block.lines.push(`${sum} = fma(${factor}, ${right[j]}, ${sum});`));
     });
+  }
+  if (block !== inside) {
+    inside.nest(`for (var ${first} = 0u; ${first} < ${depth}u; ${first} += ${written}u)`, block);
   }
 }
 
@@ -144,7 +155,8 @@ function fill(
     const at = target.let(quads ? `(${step} >> 2u) + ${k}` : `${step} + ${k}`);
     const vectors = readGroup(target, kernel, side, batch, place, at, reading);
     // Past the end both operands are zero: a NaN in memory must not get into the sum.
-    const exists = `${at} < ${length / (quads ? 4 : 1)}u`;
+    const end = inside.shader.number(quads ? "inner quads" : "inner", length / (quads ? 4 : 1), "u32");
+    const exists = `${at} < ${end}`;
     vectors.forEach((vector, c) => {
       const row = quads ? `(${k} * 4u + ${c}u)` : k;
       const value = length % depth === 0 ? vector : `select(vec4<f32>(0.0f), ${vector}, ${exists})`;

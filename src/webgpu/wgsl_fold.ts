@@ -9,7 +9,7 @@ import { contiguousStrides } from "../compiler/affine.ts";
 import type { DType } from "../dtype.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { formsOf } from "./simplify.ts";
-import { checkTurns, type Dispatch, type Family } from "./schedule.ts";
+import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, variable } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
@@ -77,8 +77,13 @@ export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: Fo
   const abreast = rowsAbreast(kernel, plan, family);
   const lanes = points(kernel.axes) / (plan.parallel === undefined ? abreast : 4);
   const workgroup = family === "software" && lanes < 2048 ? 8 : 64;
-  const isGeneric = family === "software";
-  const shader = new Shader({ ...kernel, workgroup, scratchFrom, toScratch, isGeneric });
+  const shader = new Shader({
+    ...kernel,
+    workgroup,
+    scratchFrom,
+    toScratch,
+    parameters: parametersOf(family),
+  });
   const block = shader.body;
   const rows = decodeRows(block, shader.begin(lanes), kernel.axes, plan, abreast);
   const results: Value[][] = rows.map(() => []);

@@ -6,7 +6,7 @@
  * @module
  */
 import { type Fold, points, type Stage } from "../compiler/kernel.ts";
-import { checkTurns, type Dispatch } from "./schedule.ts";
+import { checkTurns, type Dispatch, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
@@ -24,8 +24,8 @@ function teamSize(kernel: Fold): number {
 export function foldByTeams(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
   const team = teamSize(kernel);
   const rows = points(kernel.axes);
-  const isGeneric = family === "software";
-  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch, isGeneric });
+  const parameters = parametersOf(family);
+  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch, parameters });
   const block = shader.body;
   const axes = decodeAxes(block, shader.begin(rows, "workgroup"), kernel.axes, undefined, "axis");
   const results: Value[] = [];
@@ -75,7 +75,8 @@ function share(
     }]
     : decodeAxes(inside, name, axes, undefined, `walk ${axes}`);
   visit(inside, place);
-  block.nest(`for (var ${name} = local.x; ${name} < ${count}u; ${name} += ${team}u)`, inside);
+  const end = block.shader.number(`walk ${name}`, count, "u32");
+  block.nest(`for (var ${name} = local.x; ${name} < ${end}; ${name} += ${team}u)`, inside);
   return Math.ceil(count / team);
 }
 
