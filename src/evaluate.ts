@@ -28,10 +28,10 @@ export function onCompile(listener: CompileProgress | undefined): void {
 }
 
 /** The passes of the compiler, one after another. */
-export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "maxReduction">): Program {
+export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "reductions">): Program {
   const fused = fuse(graph, { packsOperands: backend.packsOperands });
   const merged = mergeRows(fused, new Set(graph.outputs));
-  return plan(graph, splitReductions(merged, backend.maxReduction, graph.nodes.length));
+  return plan(graph, splitReductions(merged, backend.reductions, graph.nodes.length));
 }
 
 /** Compiles a graph for a device. */

@@ -2,14 +2,16 @@
 import { assert, assertEquals } from "@std/assert";
 import * as ops from "../ops/mod.ts";
 import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
+import { fewThreads } from "../src/compiler/split.ts";
+import type { Fold } from "../src/compiler/kernel.ts";
 import { lower } from "../src/evaluate.ts";
 import { buildGraph } from "../src/graph.ts";
 import { primitives } from "../src/primitive.ts";
 import { checkLowering, type Target } from "./support/pipeline.ts";
 
 const targets: Target[] = [
-  { packsOperands: true, maxReduction: 1e9 },
-  { packsOperands: false, maxReduction: 8 },
+  { packsOperands: true, reductions: fewThreads },
+  { packsOperands: false, reductions: { ...fewThreads, longest: 8 } },
 ];
 
 function ramp(shape: readonly number[], step = 0.37): Tensor {
@@ -194,4 +196,17 @@ Deno.test("intermediates share slots whenever they are not needed at the same ti
   for (const k of temporaries) assert(4 * buffers[k]!.length <= slots[buffers[k]!.place.index]!);
   const held = slots.reduce((sum, bytes) => sum + bytes, 0);
   assert(held <= 1.1 * peak, `${held} bytes are held; at most ${peak} are needed at once`);
+});
+
+Deno.test("long reductions to few results are cut, whatever is stored of them", () => {
+  const x = ramp([64, 5, 40]);
+  const velocity = ops.add(ops.mul(ramp([40]), 0.9), ops.sum(x, { axis: [0, 1] }));
+  const reductions = { longest: 1e9, results: 1000, steps: 4 };
+  const program = checkLowering([velocity, ops.sub(ramp([40]), ops.mul(velocity, 0.1))], {
+    packsOperands: true,
+    reductions,
+  });
+  const [parts, join] = program.launches.map(({ kernel }) => kernel as Fold);
+  assertEquals(parts!.stages.map(({ axes }) => axes), [[2, 5]]);
+  assertEquals([join!.stages.map(({ axes }) => axes), join!.stores.length], [[[32]], 2]);
 });

@@ -14,6 +14,7 @@ import {
 } from "../models/mod.ts";
 import { argmax, crossEntropy, full, mul, random, slice } from "../ops/mod.ts";
 import { heirsOf } from "../src/compiler/heirs.ts";
+import { fewThreads } from "../src/compiler/split.ts";
 import { ShapeError } from "../src/errors.ts";
 import { lower, readAll, realize } from "../src/evaluate.ts";
 import { buildGraph } from "../src/graph.ts";
@@ -149,7 +150,7 @@ Deno.test("allsparkStep() of the largest encoder at crop 513 takes 1.6 GiB with 
     treeTensors(inputs),
     treeTensors(allsparkStep(large)(inputs.state, inputs.batch, inputs.key)),
   ];
-  const program = lower(buildGraph(results, given).graph, { packsOperands: true, maxReduction: 2 ** 30 });
+  const program = lower(buildGraph(results, given).graph, { packsOperands: true, reductions: fewThreads });
   const heirs = heirsOf(program, treeTensors(inputs.state).map((_, k) => k));
   const tensors = [...given, ...results.filter((_, k) => !heirs.has(k))];
   const bytes = tensors.map(({ size }) => 4 * size).concat(program.slots).reduce((a, b) => a + b);

@@ -29,6 +29,7 @@ import {
 import { attentionBlock } from "../ops/attention_block.ts";
 import { dropoutEach } from "../ops/dropout.ts";
 import { lower } from "../src/evaluate.ts";
+import { fewThreads } from "../src/compiler/split.ts";
 import { ShapeError } from "../src/errors.ts";
 import { buildGraph } from "../src/graph.ts";
 import type { Tensor } from "../src/tensor.ts";
@@ -173,7 +174,7 @@ Deno.test("attention() in blocks holds a few blocks of scores, whatever the size
     const gradients = grad(loss, { argnums: [0, 1, 2] })(q, k, v) as Tensor[];
     for (const outputs of [[attend(q, k, v)], gradients, jvp(attend, [q, k, v], [q, k, v])]) {
       for (const packsOperands of [true, false]) {
-        const program = lower(buildGraph(outputs).graph, { packsOperands, maxReduction: 1 << 20 });
+        const program = lower(buildGraph(outputs).graph, { packsOperands, reductions: fewThreads });
         const held = program.slots.reduce((sum, bytes) => sum + bytes, 0);
         assert(held < matrix / 3, `${held} bytes are held at once; the scores have ${matrix}`);
       }

@@ -5,6 +5,7 @@
  */
 import type { TensorData } from "../dtype.ts";
 import type { Kernel, Program } from "./kernel.ts";
+import type { ReductionLimits } from "./split.ts";
 
 /** Memory on a device. `bytes` is the size asked for; `release` gives it back (to the pool) and may be called once. */
 export interface DeviceBuffer {
@@ -46,8 +47,8 @@ export interface Backend {
   readonly description: string;
   /** Whether an operand of a contraction is evaluated once (packed) or again for every tile. */
   readonly packsOperands: boolean;
-  /** A run of more than this many steps in one fold must be split into stages before it gets here. */
-  readonly maxReduction: number;
+  /** When reductions must be cut before they get here. */
+  readonly reductions: ReductionLimits;
   allocate(bytes: number): DeviceBuffer;
   write(buffer: DeviceBuffer, data: TensorData): void;
   /** Waits for all work started before and copies the buffers out, all in one wait. Rejects with what went wrong in that work. */

@@ -13,15 +13,32 @@ import { contiguousStrides } from "./affine.ts";
 import { type Affine, type Contraction, type Expr, type Fold, points } from "./kernel.ts";
 import type { Launches } from "./plan.ts";
 
-/** Cuts what is longer than `longest` steps in one kernel, and folds of few rows. `first` = a number no buffer has yet. */
-export function splitReductions(launches: readonly Fused[], longest: number, first: number): Launches {
+/** When reductions are cut. */
+export interface ReductionLimits {
+  /** Most steps of a result in one kernel. */
+  readonly longest: number;
+  /** Results that give all of the device something to do. Where there are fewer, long folds are cut… */
+  readonly results: number;
+  /** …into parts of at least so many steps; long is what makes 64 such parts. */
+  readonly steps: number;
+}
+
+/** Of a device with few threads, each of which walks fast. */
+export const fewThreads: ReductionLimits = { longest: 2 ** 30, results: 64, steps: 512 };
+
+/** Cuts what is too long for one kernel, and folds of few results. `first` = a number no buffer has yet. */
+export function splitReductions(
+  launches: readonly Fused[],
+  limits: ReductionLimits,
+  first: number,
+): Launches {
   const extra = new Map<number, { length: number; dtype: DType }>();
   const result = launches.flatMap((launch): Fused[] => {
     const { kernel } = launch;
     const pieces = kernel.kind === "fold"
-      ? splitFold(kernel, longest)
+      ? splitFold(kernel, limits)
       : kernel.kind === "contraction"
-      ? splitContraction(kernel, longest)
+      ? splitContraction(kernel, limits)
       : undefined;
     if (pieces === undefined) return [launch];
     const partial = first + extra.size;
@@ -45,12 +62,13 @@ interface Pieces {
 function cut(
   axes: readonly number[],
   rows: number,
-  longest: number,
+  { longest, results, steps }: ReductionLimits,
 ): { axis: number; parts: number } | undefined {
   const length = points(axes);
-  const isFew = rows < 64 && length >= 32768;
+  const isFew = rows < results && length >= 64 * steps;
   if (length <= longest && !isFew) return undefined;
-  const wanted = Math.max(Math.ceil(length / longest), isFew ? Math.ceil(64 / Math.max(rows, 1)) : 1);
+  const shares = isFew ? Math.min(Math.ceil(results / Math.max(rows, 1)), Math.floor(length / steps)) : 1;
+  const wanted = Math.max(Math.ceil(length / longest), shares);
   let best: { axis: number; parts: number } | undefined;
   axes.forEach((size, axis) => {
     for (let parts = 2; parts <= size; parts++) {
@@ -63,26 +81,26 @@ function cut(
   return best;
 }
 
-/** A fold with one sum, product, max or min and one store. */
-function splitFold(kernel: Fold, longest: number): Pieces | undefined {
+/** A fold with one sum, product, max or min and stores of one element each. */
+function splitFold(kernel: Fold, limits: ReductionLimits): Pieces | undefined {
   const [stage] = kernel.stages;
-  if (kernel.stages.length !== 1 || kernel.stores.length !== 1 || stage!.combine.startsWith("arg")) {
-    return undefined;
-  }
+  const isPlain = kernel.stages.length === 1 && kernel.stores.every((store) => points(store.axes) === 1);
+  if (!isPlain || stage!.combine.startsWith("arg")) return undefined;
   const rows = points(kernel.axes);
-  const where = cut(stage!.axes, rows, longest);
+  const where = cut(stage!.axes, rows, limits);
   if (where === undefined) return undefined;
   const { axis, parts } = where;
   const rest = stage!.axes[axis]! / parts;
   const n = kernel.axes.length;
-  // Axes of the parts: rows, part, then the stage's axes with the cut one shortened.
+  // Axes of the parts: part, rows, then the stage's axes with the cut one shortened. Rows come last because they are
+  // what lies side by side in memory where a long reduction has many of them.
   const move = (form: Affine): Affine => {
     const c = form.coefficients[n + axis] ?? 0;
     return {
       offset: form.offset,
       coefficients: [
-        ...form.coefficients.slice(0, n),
         c * rest,
+        ...kernel.axes.map((_, k) => form.coefficients[k] ?? 0),
         ...stage!.axes.map((_, k) => form.coefficients[n + k] ?? 0),
       ],
     };
@@ -92,7 +110,7 @@ function splitFold(kernel: Fold, longest: number): Pieces | undefined {
     label: `${kernel.label} parts`,
     inputs: kernel.inputs,
     outputs: [stage!.dtype],
-    axes: [...kernel.axes, parts],
+    axes: [parts, ...kernel.axes],
     stages: [{
       ...stage!,
       axes: stage!.axes.map((size, k) => k === axis ? rest : size),
@@ -100,7 +118,7 @@ function splitFold(kernel: Fold, longest: number): Pieces | undefined {
     }],
     stores: [{
       output: 0,
-      at: { offset: 0, coefficients: contiguousStrides([...kernel.axes, parts]) },
+      at: { offset: 0, coefficients: contiguousStrides([parts, ...kernel.axes]) },
       axes: [],
       value: { kind: "reduced", dtype: stage!.dtype, stage: 0 },
     }],
@@ -109,7 +127,7 @@ function splitFold(kernel: Fold, longest: number): Pieces | undefined {
     kind: "load",
     dtype: stage!.dtype,
     input: kernel.inputs.length,
-    at: { offset: 0, coefficients: contiguousStrides([...kernel.axes, parts]) },
+    at: { offset: 0, coefficients: [...contiguousStrides(kernel.axes), rows] },
     guards: [],
     fill: 0,
   };
@@ -123,10 +141,10 @@ function splitFold(kernel: Fold, longest: number): Pieces | undefined {
 }
 
 /** A contraction: the parts become one more batch axis, the join a fold with the old epilogue. */
-function splitContraction(kernel: Contraction, longest: number): Pieces | undefined {
-  if (points(kernel.inner) <= longest) return undefined;
+function splitContraction(kernel: Contraction, limits: ReductionLimits): Pieces | undefined {
+  if (points(kernel.inner) <= limits.longest) return undefined;
   const outer = [...kernel.batch, ...kernel.rows, ...kernel.columns];
-  const where = cut(kernel.inner, 64, longest);
+  const where = cut(kernel.inner, Infinity, limits);
   if (where === undefined) return undefined;
   const { axis, parts } = where;
   const rest = kernel.inner[axis]! / parts;

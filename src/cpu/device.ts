@@ -16,6 +16,7 @@ import { arrayType, type TensorData } from "../dtype.ts";
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
 import { heirsOf } from "../compiler/heirs.ts";
 import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
+import { fewThreads } from "../compiler/split.ts";
 import { describe } from "./codegen.ts";
 import { type Region, SharedHeap } from "./memory.ts";
 import { Pool } from "./pool.ts";
@@ -62,7 +63,7 @@ export class CpuDevice implements Backend {
   readonly name = "cpu";
   readonly description: string;
   readonly packsOperands = true;
-  readonly maxReduction = 2 ** 30;
+  readonly reductions = fewThreads;
   readonly #heap = new SharedHeap();
   readonly #pool: Pool;
   readonly #features: Features;

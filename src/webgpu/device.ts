@@ -8,6 +8,7 @@
  */
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
 import { type Kernel, kernelKey, type Launch, type Program } from "../compiler/kernel.ts";
+import { fewThreads, type ReductionLimits } from "../compiler/split.ts";
 import { arrayType, type TensorData } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
 import type { OpenDevice } from "./adapter.ts";
@@ -27,12 +28,15 @@ function totalMemory(isSoftware: boolean): number {
   return isSoftware && state === "granted" ? Math.floor(0.75 * Deno.systemMemoryInfo().total) : Infinity;
 }
 
+/** Real GPUs have many slow lanes; their contractions are cut where tiles are chosen. */
+const gpuReductions: ReductionLimits = { longest: 2 ** 30, results: 2 ** 16, steps: 64 };
+
 /** A backend that computes with WebGPU. */
 export class WebgpuDevice implements Backend {
   readonly name = "webgpu";
   readonly description: string;
   readonly packsOperands = false;
-  readonly maxReduction: number;
+  readonly reductions: ReductionLimits;
   readonly gpu: GPUDevice;
   readonly pool: MemoryPool;
   readonly readback: Readback;
@@ -50,7 +54,7 @@ export class WebgpuDevice implements Backend {
     this.#open = open;
     this.gpu = open.gpu;
     this.description = `${open.name}, ${open.family} kernels`;
-    this.maxReduction = 16384;
+    this.reductions = open.family === "gpu" ? gpuReductions : { ...fewThreads, longest: 16384 };
     this.hasTimestamps = open.hasTimestamps;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.gpu.limits;
     this.pool = new MemoryPool(

@@ -80,28 +80,25 @@ function contraction(
   if (family === "software") {
     return byRegisters(orient(given), { family, scratchFrom: given.inputs.length, lanes });
   }
-  const { kernel, parts } = planForGpu(given);
-  const ranked = rankTilings(kernel, limits);
-  const { tiling } = ranked.find((each) => each.tiling === wanted) ?? ranked[0] ?? { tiling: undefined };
   const own: Target = { family, scratchFrom: given.inputs.length };
-  const target = parts === undefined ? own : { ...own, toScratch: 0 };
-  const { dispatches, scratch } = tiling === undefined
-    ? byRegisters(kernel, target, parts && [parts.length])
-    : {
-      dispatches: [contractByTiles(kernel, { ...target, tiling })],
-      scratch: parts === undefined ? [] : [parts.length],
-    };
-  const joined = parts === undefined ? [] : fold(parts.fold, own);
-  return { dispatches: [...dispatches, ...joined], scratch, tiles: tiling?.name };
+  const { kernel, parts } = planForGpu(given);
+  const ranked = rankTilings(kernel, parts, limits);
+  if (ranked.length === 0) return byRegisters(orient(given), own);
+  const { tiling } = ranked.find((each) => each.tiling === wanted) ?? ranked[0]!;
+  if (parts === undefined) {
+    return { dispatches: [contractByTiles(kernel, { ...own, tiling })], scratch: [], tiles: tiling.name };
+  }
+  const summed = contractByTiles(kernel, { ...own, tiling, toScratch: 0, stepsPerPart: parts.steps });
+  return { dispatches: [summed, ...fold(parts.fold, own)], scratch: [parts.length], tiles: tiling.name };
 }
 
-/** An oriented contraction by tiles in registers; `taken` = the scratch buffers that there are already. */
-function byRegisters(given: Contraction, options: Target, taken: readonly number[] = []): Schedule {
+/** An oriented contraction by tiles in registers. */
+function byRegisters(given: Contraction, options: Target): Schedule {
   let kernel = given;
   const { family, scratchFrom, lanes = 1 } = options;
   const tile = family === "software" ? softwareTile(kernel, lanes) : tileOf(kernel, 4096);
   const dispatches: Dispatch[] = [];
-  const scratch = [...taken];
+  const scratch: number[] = [];
   for (const which of ["left", "right"] as const) {
     const across = which === "left"
       ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))

@@ -79,7 +79,7 @@ export function tilingNamed(name: string): Tiling | undefined {
 }
 
 /** Workgroups that keep a device busy; the tuner corrects what this gets wrong on small and on large ones. */
-const processors = 128;
+const processors = 256;
 
 /** How long the device is taken to need, in multiplications of a tile with one square per invocation. */
 function cost(kernel: Contraction, tiling: Tiling): number {
@@ -99,8 +99,14 @@ export interface Ranked {
 }
 
 /** The tilings that an adapter allows, the most promising first; none for a contraction too small for tiles. */
-export function rankTilings(kernel: Contraction, { storage, invocations }: WorkgroupLimits): Ranked[] {
-  if (Math.min(points(kernel.rows), points(kernel.columns)) < 8 || points(kernel.inner) < depth) return [];
+export function rankTilings(
+  kernel: Contraction,
+  parts: unknown,
+  { storage, invocations }: WorkgroupLimits,
+): Ranked[] {
+  // A thin product wastes most of a tile, but only tiles can share out a long sum.
+  const isThin = Math.min(points(kernel.rows), points(kernel.columns)) < 8;
+  if ((isThin && parts === undefined) || points(kernel.inner) < depth) return [];
   return tilings.filter((tiling) => {
     const { rows, columns, team } = sizeOf(tiling);
     return team <= invocations && 4 * depth * (rows + columns) <= storage;

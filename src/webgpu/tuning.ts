@@ -23,11 +23,11 @@ import {
 export type TuneSetting = "on" | "off" | Tiling;
 
 /** Multiplications below which a contraction is too short to be worth a measurement. */
-const leastWork = 2 ** 26;
+const leastWork = 2 ** 31;
 /** Tilings whose expected time is this much longer than the shortest are not tried. */
 const hopeless = 1.6;
 /** How many are tried at most. */
-const mostTried = 4;
+const mostTried = 3;
 
 /** What a setting means: `on`, `off` or the name of a tiling; by default real GPUs are tuned. */
 export function tuneSetting(asked: string | undefined, isSoftware: boolean): TuneSetting {
@@ -58,8 +58,8 @@ export class Tuner {
     if (setting !== "on") return { limits, tiling: setting };
     const { batch, rows, columns, inner } = kernel;
     if (points([...batch, ...rows, ...columns, ...inner]) < this.least) return { limits };
-    const plan = planForGpu(kernel).kernel;
-    const ranked = rankTilings(plan, limits);
+    const { kernel: plan, parts } = planForGpu(kernel);
+    const ranked = rankTilings(plan, parts, limits);
     const promising = ranked.filter(({ cost }) => cost <= hopeless * ranked[0]!.cost).slice(0, mostTried);
     if (promising.length < 2) return { limits };
     const key = classOf(plan);

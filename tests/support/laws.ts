@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { interpretProgram } from "../../src/compiler/interpret.ts";
+import { fewThreads } from "../../src/compiler/split.ts";
 import { memory } from "../../src/device.ts";
 import { dispose, lower, readAll } from "../../src/evaluate.ts";
 import { buildGraph } from "../../src/graph.ts";
@@ -213,7 +214,7 @@ export function checkKernels(example: Case): void {
   const { graph, leaves } = buildGraph(evaluate(...given));
   const expected = interpretGraph(graph, leaves.map((leaf) => ({ shape: leaf.shape, data: hostOf(leaf) })));
   for (const packsOperands of [true, false]) {
-    const program = lower(graph, { packsOperands, maxReduction: 1 << 20 });
+    const program = lower(graph, { packsOperands, reductions: fewThreads });
     const actual = interpretProgram(program, leaves.map((leaf) => leaf.host!));
     expected.forEach(({ data }, k) =>
       assertClose(actual[k]!, data, `${example.name}: kernels of output ${k}`, single)

@@ -2,6 +2,7 @@
 import { assert } from "@std/assert";
 import { interpretProgram } from "../../src/compiler/interpret.ts";
 import type { Program } from "../../src/compiler/kernel.ts";
+import { fewThreads, type ReductionLimits } from "../../src/compiler/split.ts";
 import { lower } from "../../src/evaluate.ts";
 import { buildGraph } from "../../src/graph.ts";
 import { interpretGraph } from "../../src/reference.ts";
@@ -10,13 +11,13 @@ import type { Tensor } from "../../src/tensor.ts";
 /** Options of the compiler that a device would give. */
 export interface Target {
   readonly packsOperands: boolean;
-  readonly maxReduction: number;
+  readonly reductions: ReductionLimits;
 }
 
 /** Compiles and interprets; asserts agreement with the reference; returns the program. */
 export function checkLowering(
   outputs: readonly Tensor[],
-  target: Target = { packsOperands: true, maxReduction: 1e9 },
+  target: Target = { packsOperands: true, reductions: fewThreads },
   tolerance = 1e-5,
 ): Program {
   const { graph, leaves } = buildGraph(outputs);
