@@ -19,6 +19,8 @@ export interface AdapterOptions {
    * as `"64x64"` always takes that one. By default real GPUs are measured.
    */
   readonly tune?: string;
+  /** Multiplications from which a contraction is measured. */
+  readonly tuneFrom?: number;
 }
 
 /** An open device. */
@@ -75,10 +77,18 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
   const lanes = withSubgroups === undefined ? 1 : (info as { subgroupMinSize?: number }).subgroupMinSize ?? 1;
   const asked = tuneSetting(options.tune ?? environment("ALLSPARK_WEBGPU_TUNE"), isSoftware);
   const setting = family === "gpu" ? asked : "off";
-  return { gpu, name, isSoftware, family, hasTimestamps, tuner: tunerOf(adapter, setting), lanes };
+  return {
+    gpu,
+    name,
+    isSoftware,
+    family,
+    hasTimestamps,
+    tuner: tunerOf(adapter, setting, options.tuneFrom),
+    lanes,
+  };
 }
 
-function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting): Tuner {
+function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting, from: number | undefined): Tuner {
   const own = {
     storage: limits.maxComputeWorkgroupStorageSize,
     invocations: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
@@ -86,7 +96,7 @@ function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting): Tuner {
   // The runtime's version stands for its shader compiler; drivers do not tell theirs.
   const { vendor, device, description } = info;
   const identity = [vendor, device, description, own.storage, own.invocations, `Deno ${Deno.version.deno}`];
-  return new Tuner(setting, own, new TileMemory(identity.join(", "), tileFile()));
+  return new Tuner(setting, own, new TileMemory(identity.join(", "), tileFile()), from);
 }
 
 function familyOf(options: AdapterOptions, isSoftware: boolean): Family {

@@ -22,7 +22,7 @@ import {
 /** How tiles are chosen: by measuring, by rule, or always the same. */
 export type TuneSetting = "on" | "off" | Tiling;
 
-/** Multiplications below which a contraction is too short to be worth a measurement. */
+/** Multiplications below which a contraction is too short to be worth a measurement: each candidate compiles for 0.1 to 0.3 s. */
 const leastWork = 2 ** 31;
 /** Tilings whose expected time is this much longer than the shortest are not tried. */
 const hopeless = 1.6;
