@@ -65,20 +65,20 @@ function measurement(
 
 Deno.test("the tuner measures a class once, takes the fastest, and remembers it in the next process", () =>
   withFile((file) => {
-    const { measure, count } = measurement("64x64");
+    const { measure, count } = measurement("64x128");
     const tuner = (adapter: string): Tuner =>
       new Tuner("on", guaranteedLimits, new TileMemory(adapter, file));
     const first = tuner("one");
     assertEquals(first.choose(large).tiling, undefined, "nothing is known without a measurement");
-    assertEquals(first.choose(large, measure).tiling?.name, "64x64");
-    assertEquals(first.choose(large, measure).tiling?.name, "64x64");
-    assertEquals(first.choose(product(2049, 1023, 1040), measure).tiling?.name, "64x64", "of the same class");
-    assertEquals(first.choose(large).tiling?.name, "64x64", "what is known needs no measurement");
+    assertEquals(first.choose(large, measure).tiling?.name, "64x128");
+    assertEquals(first.choose(large, measure).tiling?.name, "64x128");
+    assertEquals(first.choose(product(2049, 1023, 1040), measure).tiling?.name, "64x128", "of the same class");
+    assertEquals(first.choose(large).tiling?.name, "64x128", "what is known needs no measurement");
     assertEquals(count(), 1);
     first.choose(product(4096, 1024, 1024), measure);
     assertEquals(count(), 2, "another class");
     first.memory.save();
-    assertEquals(tuner("one").choose(large, measure).tiling?.name, "64x64");
+    assertEquals(tuner("one").choose(large, measure).tiling?.name, "64x128");
     assertEquals(count(), 2);
     tuner("another").choose(large, measure);
     assertEquals(count(), 3, "another adapter");
@@ -86,7 +86,7 @@ Deno.test("the tuner measures a class once, takes the fastest, and remembers it 
 
 Deno.test("the tuner leaves alone what is small, what it cannot measure, and what is settled", () => {
   const memory = new TileMemory("adapter", undefined);
-  const { measure, count } = measurement("64x64");
+  const { measure, count } = measurement("64x128");
   const limits = guaranteedLimits;
   const tuner = new Tuner("on", limits, memory);
   assertEquals(tuner.choose(product(256, 256, 256), measure), { limits });

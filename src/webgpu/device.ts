@@ -29,7 +29,7 @@ function totalMemory(isSoftware: boolean): number {
 }
 
 /** Real GPUs have many slow lanes; their contractions are cut where tiles are chosen. */
-const gpuReductions: ReductionLimits = { longest: 2 ** 30, results: 2 ** 16, steps: 64 };
+const gpuReductions: ReductionLimits = { longest: 2 ** 30, results: 2 ** 17, steps: 32 };
 
 /** A backend that computes with WebGPU. */
 export class WebgpuDevice implements Backend {

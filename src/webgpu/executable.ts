@@ -33,6 +33,8 @@ interface Step {
   readonly pipeline: Pipeline;
   readonly workgroups: readonly [number, number, number];
   readonly bindings: readonly StepBinding[];
+  /** Its bind groups by the memory that they bind: most of it is the same in a run with other inputs or outputs. */
+  readonly groups: Map<string, GPUBindGroup>;
 }
 
 /** One launch of the program. */
@@ -64,7 +66,7 @@ export interface Prepared {
 
 /** Dispatches per command buffer: few submits, but the device starts before all is recorded. */
 const perSubmit = 128;
-/** How many sets of buffers are remembered. */
+/** How many sets of buffers are remembered, of a program and of each of its steps. */
 const mostPrepared = 8;
 
 /** Bindings are padded to this many bytes, so that a last vector of four is whole. */
@@ -123,19 +125,21 @@ export class WebgpuExecutable implements Executable {
       scratch: this.#scratch.map((bytes) => pool.take(bytes)),
     };
     const key = Object.values(memory).map((list) => list.map(({ id }) => id).join()).join("|");
-    let prepared = this.#prepared.get(key);
-    if (prepared === undefined) {
-      this.#device.check("bind", () => prepared = this.#prepare(memory));
-      if (this.#prepared.size >= mostPrepared) this.#forget(this.#prepared.keys().next().value!);
-    }
-    // The last used is the last to be forgotten.
-    this.#prepared.delete(key);
-    this.#prepared.set(key, prepared!);
+    const prepared = remember(
+      this.#prepared,
+      key,
+      () => {
+        let made: Prepared;
+        this.#device.check("bind", () => made = this.#prepare(memory));
+        return made!;
+      },
+      (oldest) => this.#forget(oldest),
+    );
     const end = (): void => {
       for (const each of [...memory.temporary, ...memory.scratch]) pool.give(each);
       pool.tick();
     };
-    return { prepared: prepared!, end };
+    return { prepared, end };
   }
 
   /** Records one launch. */
@@ -158,14 +162,14 @@ export class WebgpuExecutable implements Executable {
   }
 
   release(): void {
-    for (const key of [...this.#prepared.keys()]) this.#forget(key);
+    for (const key of this.#prepared.keys()) this.#forget(key);
+    this.#prepared.clear();
   }
 
   #forget(key: string): void {
     for (const copies of this.#prepared.get(key)!.copies.values()) {
       for (const { to } of copies) this.#device.pool.give(to);
     }
-    this.#prepared.delete(key);
   }
 
   #stepsOf(launch: Launch, piece: LaunchPiece): Step[] {
@@ -173,6 +177,7 @@ export class WebgpuExecutable implements Executable {
     return piece.schedule.dispatches.map((dispatch, k) => ({
       pipeline: piece.pipelines[k]!,
       workgroups: dispatch.workgroups,
+      groups: new Map(),
       bindings: dispatch.bindings.map((binding): StepBinding => {
         const { kind, index, access, words } = binding;
         if (kind === "constants") {
@@ -220,20 +225,51 @@ export class WebgpuExecutable implements Executable {
         if (written.has(from)) replaced.set(from, this.#device.pool.take(from.capacity));
       }
       if (replaced.size > 0) copies.set(number, [...replaced].map(([from, to]) => ({ from, to })));
-      return launch.steps.map(({ pipeline, bindings }) =>
-        this.#device.gpu.createBindGroup({
-          label: launch.label,
-          layout: pipeline.layout,
-          entries: bindings.map(({ source, access, offset, size, gpu }, binding) => {
-            const given = gpu === undefined ? find(source) : undefined;
-            const own = given && (access === "read" ? replaced.get(given) ?? given : given);
-            return { binding, resource: { buffer: gpu ?? own!.gpu, offset, size } };
-          }),
-        })
-      );
+      return launch.steps.map((step) => {
+        const bound = step.bindings.map(({ source, access, gpu }) => {
+          const given = gpu === undefined ? find(source) : undefined;
+          return given && access === "read" ? replaced.get(given) ?? given : given;
+        });
+        const key = bound.map((own) => own?.id).join();
+        return remember(step.groups, key, () => this.#bind(launch.label, step, bound));
+      });
     });
     return { groups, copies };
   }
+
+  /** `bound` = the memory of each binding that is not a constant. */
+  #bind(label: string, { pipeline, bindings }: Step, bound: readonly (Memory | undefined)[]): GPUBindGroup {
+    return this.#device.gpu.createBindGroup({
+      label,
+      layout: pipeline.layout,
+      entries: bindings.map(({ offset, size, gpu }, binding) => ({
+        binding,
+        resource: { buffer: gpu ?? bound[binding]!.gpu, offset, size },
+      })),
+    });
+  }
+}
+
+/** The value of a key, made if it is new; of too many the one that was not used for longest goes. */
+function remember<Value>(
+  map: Map<string, Value>,
+  key: string,
+  make: () => Value,
+  forget?: (key: string) => void,
+): Value {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = make();
+    const oldest = map.size >= mostPrepared ? map.keys().next().value : undefined;
+    if (oldest !== undefined) {
+      forget?.(oldest);
+      map.delete(oldest);
+    }
+  }
+  // The last used is the last to be forgotten.
+  map.delete(key);
+  map.set(key, value);
+  return value;
 }
 
 /** A command buffer under construction. */

@@ -79,7 +79,7 @@ export function tilingNamed(name: string): Tiling | undefined {
 }
 
 /** Workgroups that keep a device busy; the tuner corrects what this gets wrong on small and on large ones. */
-const processors = 256;
+const processors = 128;
 
 /** How long the device is taken to need, in multiplications of a tile with one square per invocation. */
 function cost(kernel: Contraction, tiling: Tiling): number {
