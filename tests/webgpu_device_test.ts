@@ -61,6 +61,29 @@ webgpuTest("a program of many launches, run again with other and with the same b
   for (const buffer of buffers) buffer.release();
 });
 
+webgpuTest("other outputs make bind groups only for the steps that write them", async (device) => {
+  const executable = device.compile(chain(50));
+  const input = device.allocate(40);
+  device.write(input, new Float32Array(10));
+  const made: string[] = [];
+  const { createBindGroup } = device.gpu;
+  device.gpu.createBindGroup = (descriptor) => {
+    made.push(descriptor.label!);
+    return createBindGroup.call(device.gpu, descriptor);
+  };
+  const outputs = Array.from({ length: 3 }, () => device.allocate(40));
+  try {
+    for (const output of outputs) executable.run([input], [output]);
+  } finally {
+    device.gpu.createBindGroup = createBindGroup;
+  }
+  assertEquals(made.length, 50 + 1 + 1);
+  const results = await device.read(outputs.map((buffer) => ({ buffer, length: 10, dtype: "f32" as const })));
+  for (const result of results) assertEquals(result, new Float32Array(10).fill(50));
+  executable.release();
+  for (const each of [input, ...outputs]) each.release();
+});
+
 webgpuTest("an output that is also an input", async (device) => {
   const executable = device.compile(chain(3));
   const single = device.compile(chain(1));

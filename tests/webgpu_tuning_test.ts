@@ -72,7 +72,11 @@ Deno.test("the tuner measures a class once, takes the fastest, and remembers it 
     assertEquals(first.choose(large).tiling, undefined, "nothing is known without a measurement");
     assertEquals(first.choose(large, measure).tiling?.name, "64x128");
     assertEquals(first.choose(large, measure).tiling?.name, "64x128");
-    assertEquals(first.choose(product(2049, 1023, 1040), measure).tiling?.name, "64x128", "of the same class");
+    assertEquals(
+      first.choose(product(2049, 1023, 1040), measure).tiling?.name,
+      "64x128",
+      "of the same class",
+    );
     assertEquals(first.choose(large).tiling?.name, "64x128", "what is known needs no measurement");
     assertEquals(count(), 1);
     first.choose(product(4096, 1024, 1024), measure);

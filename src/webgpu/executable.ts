@@ -136,7 +136,8 @@ export class WebgpuExecutable implements Executable {
       (oldest) => this.#forget(oldest),
     );
     const end = (): void => {
-      for (const each of [...memory.temporary, ...memory.scratch]) pool.give(each);
+      // The last taken goes back first, so that the next run takes each for what it was.
+      for (const each of [...memory.temporary, ...memory.scratch].reverse()) pool.give(each);
       pool.tick();
     };
     return { prepared, end };
