@@ -247,7 +247,7 @@ export const cases: readonly Case[] = [
 
 /** Sizes that keep a GPU busy, up to the steps of the paper: its crop, and the 21 classes of PASCAL. */
 export const gpuCases: readonly Case[] = [
-  ...[1024, 2048, 4096, 8192].map((size) => product(`matmul ${size}`, [size, size], [size, size])),
+  ...[1024, 4096].map((size) => product(`matmul ${size}`, [size, size], [size, size])),
   streaming("softmax [131072, 512]", "softmax", {
     inputs: [uniform([131072, 512], 6, 4)],
     written: 131072 * 512,
@@ -268,11 +268,8 @@ export const gpuCases: readonly Case[] = [
   ),
   crossAttention("attention [8, 16384, 64] on [8, 256, 64]", [8, 16384, 64], 256),
   ...[0, 5].flatMap((variant) =>
-    encoder(`MiT-B${variant}, 8 images of 512x512`, { variant, images: 8, side: 512 }).map((item): Case => ({
-      ...item,
-      work: 8,
-      unit: "images/s",
-    }))
+    encoder(`MiT-B${variant}, 8 images of 512x512`, { variant, images: 8, side: 512 }).slice(1)
+      .map((item): Case => ({ ...item, work: 8, unit: "images/s" }))
   ),
   ...[0, 2, 5].map((variant): Case => ({
     ...allspark(variant, { crop: 513, classes: 21, images: 4 }),

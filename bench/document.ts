@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { cases } from "./cases.ts";
+import { cases, gpuCases } from "./cases.ts";
 import { updateTable } from "./table.ts";
 
 const file = new URL("../docs/performance.md", import.meta.url);
@@ -25,7 +25,7 @@ export async function writeFigures(
   rows: readonly (readonly string[])[],
   run: string,
 ): Promise<void> {
-  const place = { name: table.name, names: cases.map(({ name }) => name) };
+  const place = { name: table.name, names: [...new Set([...cases, ...gpuCases].map(({ name }) => name))] };
   const text = updateTable(await Deno.readTextFile(file), place, rows);
   await Deno.writeTextFile(file, withParagraph(text, table.word, `${run}.`));
   const { success } = await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", file.pathname] })
