@@ -4,6 +4,7 @@
  * @module
  */
 import type { Backend, DeviceBuffer, Executable } from "./compiler/backend.ts";
+import { arrangeOperands } from "./compiler/arrange.ts";
 import { fuse } from "./compiler/fuse.ts";
 import { type Kernel, kernelKey, type Program } from "./compiler/kernel.ts";
 import { plan } from "./compiler/plan.ts";
@@ -31,7 +32,8 @@ export function onCompile(listener: CompileProgress | undefined): void {
 export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "reductions">): Program {
   const fused = fuse(graph, { packsOperands: backend.packsOperands });
   const merged = mergeRows(fused, new Set(graph.outputs));
-  return plan(graph, splitReductions(merged, backend.reductions, graph.nodes.length));
+  const arranged = arrangeOperands(merged, graph.nodes.length);
+  return plan(graph, splitReductions(arranged, backend.reductions, graph.nodes.length));
 }
 
 /** Compiles a graph for a device. */

@@ -1,9 +1,10 @@
 /** The compiler's passes, without a device: graphs are lowered, interpreted and compared with the reference. */
 import { assert, assertEquals } from "@std/assert";
 import * as ops from "../ops/mod.ts";
+import { grad } from "../src/transforms/mod.ts";
 import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
 import { fewThreads } from "../src/compiler/split.ts";
-import type { Fold } from "../src/compiler/kernel.ts";
+import type { Fold, Launch } from "../src/compiler/kernel.ts";
 import { lower } from "../src/evaluate.ts";
 import { buildGraph } from "../src/graph.ts";
 import { primitives } from "../src/primitive.ts";
@@ -209,4 +210,43 @@ Deno.test("long reductions to few results are cut, whatever is stored of them", 
   const [parts, join] = program.launches.map(({ kernel }) => kernel as Fold);
   assertEquals(parts!.stages.map(({ axes }) => axes), [[2, 5]]);
   assertEquals([join!.stages.map(({ axes }) => axes), join!.stores.length], [[[32]], 2]);
+});
+
+/** A depthwise convolution over tokens `[batch, height, width, channels]`, and its gradient by them. */
+function overTokens(tokens: Tensor, filters: Tensor): { mixed: Tensor; gradient: Tensor } {
+  const mix = (tokens: Tensor): Tensor => {
+    const image = ops.transpose(tokens, { axes: [0, 3, 1, 2] });
+    return ops.transpose(ops.conv2d(image, filters, { padding: 1, groups: filters.shape[0]! }), {
+      axes: [0, 2, 3, 1],
+    });
+  };
+  const gradient = grad((tokens: Tensor) => ops.sum(ops.square(mix(tokens))))(tokens);
+  return { mixed: mix(tokens), gradient };
+}
+
+Deno.test("filters of a depthwise convolution over tokens are put side by side once, for all that read them", () => {
+  const filters = ramp([8, 1, 3, 3]);
+  const parts = [ramp([2, 5, 6, 8]), ramp([1, 4, 5, 8])].map((tokens) => overTokens(tokens, filters));
+  const outputs = parts.flatMap(({ mixed, gradient }) => [mixed, gradient]);
+  for (const target of targets) {
+    const { launches, buffers } = checkLowering(outputs, target);
+    const copies = launches.filter(({ kernel }) => kernel.label.startsWith("arranged"));
+    assertEquals(copies.map(({ kernel }) => (kernel as Fold).axes), [[3, 3, 8]]);
+    const readers = (buffer: number): Launch[] => launches.filter(({ inputs }) => inputs.includes(buffer));
+    assertEquals(readers(copies[0]!.inputs[0]!).length, 1, "nobody else reads the filters as they are");
+    assert(readers(copies[0]!.outputs[0]!).length >= 4, "forward and backward of both");
+    assertEquals(buffers[copies[0]!.outputs[0]!]!.length, 72);
+  }
+});
+
+Deno.test("what is read few times, or lies side by side already, stays where it is", () => {
+  const names = (output: Tensor): string[] =>
+    checkLowering([output]).launches.map(({ kernel }) => kernel.label);
+  const { mixed } = overTokens(ramp([1, 1, 2, 8]), ramp([8, 1, 3, 3]));
+  assert(!names(mixed).some((label) => label.startsWith("arranged")), "two positions");
+  const image = ops.conv2d(ramp([2, 8, 5, 8]), ramp([8, 1, 3, 3]), { padding: 1, groups: 8 });
+  assert(
+    !names(image).some((label) => label.startsWith("arranged")),
+    "channels are not what is walked along",
+  );
 });

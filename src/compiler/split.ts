@@ -27,13 +27,9 @@ export interface ReductionLimits {
 export const fewThreads: ReductionLimits = { longest: 2 ** 30, results: 64, steps: 512 };
 
 /** Cuts what is too long for one kernel, and folds of few results. `first` = a number no buffer has yet. */
-export function splitReductions(
-  launches: readonly Fused[],
-  limits: ReductionLimits,
-  first: number,
-): Launches {
-  const extra = new Map<number, { length: number; dtype: DType }>();
-  const result = launches.flatMap((launch): Fused[] => {
+export function splitReductions(given: Launches, limits: ReductionLimits, first: number): Launches {
+  const extra = new Map(given.extra);
+  const result = given.launches.flatMap((launch): Fused[] => {
     const { kernel } = launch;
     const pieces = kernel.kind === "fold"
       ? splitFold(kernel, limits)
