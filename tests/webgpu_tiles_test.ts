@@ -97,6 +97,17 @@ webgpuTest("all tilings give the same bits", async (device, family) => {
   for (const each of devices) await each.close();
 });
 
+Deno.test("steps are divided through f32 only where it can count them", () => {
+  const divisions = (m: number, p: number): number => {
+    const kernel = { ...product([1, 64, 64, m * p]), batch: [], inner: [m, p] };
+    const [left, right] = [load(0, form([p, 0, 0, 1])), load(1, form([0, m, 1, 0]))];
+    const stores = [{ output: 0, at: form([64, 1]), axes: [], value: sum }];
+    const [first] = generate({ ...kernel, left, right, stores }, "gpu").dispatches;
+    return first!.code.split("= quotient(").length - 1;
+  };
+  assert(divisions(2 ** 10, 2 ** 11) > divisions(2 ** 12, 2 ** 11));
+});
+
 /** Loops that every invocation goes through equally often, if what ends them does not depend on the invocation. */
 const uniformLoop = /^for \(var (v\d+) = (\w+); \1 < (\w+); \1 \+= \d+u\) \{$/;
 

@@ -97,7 +97,6 @@ export class Shader {
   readonly #ids = new Map<unknown, string>();
   readonly isGeneric: boolean;
   #count = 0;
-  #launched = Infinity;
   #workgroups: [number, number, number] = [0, 1, 1];
 
   constructor(readonly options: ShaderOptions) {
@@ -141,10 +140,15 @@ export class Shader {
     return this.body.let(type === "u32" ? `u32(p${place})` : `bitcast<f32>(p${place})`);
   }
 
-  /** Quotient and remainder of a u32 by a size. */
-  divide(block: Block, text: string, key: string, size: number): [quotient: string, remainder: string] {
+  /** Quotient and remainder of a u32 below `bound` by a size. */
+  divide(
+    block: Block,
+    text: string,
+    { key, size, bound }: { readonly key: string; readonly size: number; readonly bound: number },
+  ): [quotient: string, remainder: string] {
     const divisor = this.number(key, size, "u32");
-    if (!this.isGeneric || this.#launched >= 2 ** 23) {
+    // Invocations past the last one, and steps past the end of a sum, go a little beyond the bound.
+    if (!this.isGeneric || bound >= 2 ** 22) {
       return [block.let(`${text} / ${divisor}`), block.let(`${text} % ${divisor}`)];
     }
     if (!this.functions.includes(quotient)) this.functions.push(quotient);
@@ -211,8 +215,7 @@ export class Shader {
     }`;
     const text = unit === "workgroup" ? group : `(${group}) * ${workgroup}u + local.x`;
     const name = this.body.let(text);
-    this.#launched = x * y * z * (unit === "workgroup" ? 1 : workgroup);
-    if (this.#launched !== count) {
+    if (x * y * z * (unit === "workgroup" ? 1 : workgroup) !== count) {
       this.body.lines.push(`if (${name} >= ${this.number("count", count, "u32")}) { return; }`);
     }
     return name;
@@ -252,7 +255,7 @@ export class Shader {
   }
 }
 
-/** Division of numbers below 2²³ through f32, which vector units have: the result is at most one off. */
+/** Division of numbers below 2²³ through f32, which vector units have: the quotient is at most one off at first. */
 const quotient = `fn quotient(a: u32, b: u32) -> u32 {
   let q = u32(f32(a) / f32(b));
   let r = i32(a) - i32(q * b);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { points } from "../compiler/kernel.ts";
 import type { Block } from "./wgsl.ts";
 
 /** What an axis is at this point of the code: `text + offset`, or that and the three that follow. */
@@ -45,10 +46,15 @@ export function decodeAxes(
 ): AxisValue[] {
   const values: AxisValue[] = [];
   let rest = lane;
+  let bound = points(axes);
   for (let k = axes.length - 1; k >= 0; k--) {
     const width = k === vector ? 4 : 1;
     let own = rest;
-    if (k > 0) [rest, own] = block.shader.divide(block, rest, `${key} ${k}`, axes[k]! / width);
+    if (k > 0) {
+      const divisor = { key: `${key} ${k}`, size: axes[k]! / width, bound };
+      [rest, own] = block.shader.divide(block, rest, divisor);
+      bound /= axes[k]!;
+    }
     const name = block.let(width === 4 ? `i32(${own} * 4u)` : `i32(${own})`);
     values[k] = { ...variable(name, block.depth, width), isVector: width === 4 };
   }

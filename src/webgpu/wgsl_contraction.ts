@@ -13,7 +13,15 @@ import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value } from "./wgsl_expression.ts";
 import { typeName, type Width } from "./wgsl_math.ts";
-import { type Place, placesAlong, type Tile, tilesAlong, writeStoreLoop, writeStores } from "./wgsl_tile.ts";
+import {
+  decodeTile,
+  type Place,
+  placesAlong,
+  type Tile,
+  tilesAlong,
+  writeStoreLoop,
+  writeStores,
+} from "./wgsl_tile.ts";
 import { writeWalk } from "./wgsl_walk.ts";
 
 /** Chooses a tile: as large as the registers take, but enough invocations to keep the device busy. */
@@ -69,8 +77,7 @@ export function contractByRegisters(
   const columnTiles = tilesAlong(kernel.columns, columnLength * lanes);
   const count = points(kernel.batch) * rowTiles * columnTiles;
   const number = shader.begin(count, lanes > 1 ? "workgroup" : "invocation");
-  const [rest, columnTile] = shader.divide(block, number, "column tiles", columnTiles);
-  const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
+  const { batchNumber, rowTile, columnTile } = decodeTile(block, number, kernel, { rowTiles, columnTiles });
   const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
   const own = lanes > 1 ? block.let(`${columnTile} * ${lanes}u + local.x`) : columnTile;
   const isPadded = lanes > 1;

@@ -15,7 +15,7 @@ import { depth, sizeOf, type Tiling } from "./tiles.ts";
 import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value, widened } from "./wgsl_expression.ts";
-import { type Place, placesAlong, tilesAlong, writeStores } from "./wgsl_tile.ts";
+import { decodeTile, type Place, placesAlong, tilesAlong, writeStores } from "./wgsl_tile.ts";
 
 /** How a contraction is computed by tiles. */
 export interface TileOptions {
@@ -54,8 +54,7 @@ export function contractByTiles(
   const rowTiles = tilesAlong(kernel.rows, rows);
   const columnTiles = tilesAlong(kernel.columns, columns);
   const number = shader.begin(points(kernel.batch) * rowTiles * columnTiles, "workgroup");
-  const [rest, columnTile] = shader.divide(block, number, "column tiles", columnTiles);
-  const [batchNumber, rowTile] = shader.divide(block, rest, "row tiles", rowTiles);
+  const { batchNumber, rowTile, columnTile } = decodeTile(block, number, kernel, { rowTiles, columnTiles });
   const batch = decodeAxes(block, batchNumber, kernel.batch, undefined, "batch");
   const firstRow = block.let(`${rowTile} * ${rows / 4}u`);
   const firstColumn = block.let(`${columnTile} * ${columns / 4}u`);

@@ -40,6 +40,22 @@ export function tilesAlong(axes: readonly number[], length: number): number {
   return Math.ceil(points(axes) / length);
 }
 
+/** The tile of a number that counts columns of tiles fastest, then rows of them, then steps of the batch. */
+export function decodeTile(
+  block: Block,
+  number: string,
+  kernel: Contraction,
+  { rowTiles, columnTiles }: { readonly rowTiles: number; readonly columnTiles: number },
+): { batchNumber: string; rowTile: string; columnTile: string } {
+  const { shader } = block;
+  const bound = points(kernel.batch) * rowTiles * columnTiles;
+  const byColumn = { key: "column tiles", size: columnTiles, bound };
+  const [rest, columnTile] = shader.divide(block, number, byColumn);
+  const byRow = { key: "row tiles", size: rowTiles, bound: bound / columnTiles };
+  const [batchNumber, rowTile] = shader.divide(block, rest, byRow);
+  return { batchNumber, rowTile, columnTile };
+}
+
 /** Which rows or columns. `isPadded`: the number of the tile may lie past the last one. */
 export interface TileSide {
   readonly side: Side;
