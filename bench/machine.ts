@@ -30,8 +30,8 @@ async function findAdapter(): Promise<GPUAdapter | null> {
 
 /** Whether WebGPU finds more than the cpu. */
 export async function hasGpu(): Promise<boolean> {
-  const adapter = await findAdapter();
-  return adapter !== null && !adapter.info.isFallbackAdapter;
+  const info = (await findAdapter())?.info;
+  return info !== undefined && !info.isFallbackAdapter && !info.description.startsWith("llvmpipe");
 }
 
 /** The WebGPU adapter's name; undefined without one. */

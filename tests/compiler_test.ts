@@ -250,3 +250,28 @@ Deno.test("what is read few times, or lies side by side already, stays where it 
     "channels are not what is walked along",
   );
 });
+
+Deno.test("reductions are cut into parts of enough steps, or not at all", () => {
+  const reductions = { longest: 1e9, results: 1000, steps: 4 };
+  const cuts = (shape: readonly number[], axis: number | readonly number[]): number[][][] =>
+    checkLowering([ops.sum(ramp(shape), { axis })], { packsOperands: true, reductions }, 1e-4).launches
+      .map(({ kernel }) => (kernel as Fold).stages.map(({ axes }) => [...axes]));
+  assertEquals(cuts([257, 600], 0), [[[257]]], "a prime has no parts but single steps");
+  assertEquals(cuts([6, 2 * 43, 16], [0, 1]), [[[6, 1]], [[86]]], "the least that is enough");
+  assertEquals(cuts([8, 41, 16], [0, 1]), [[[8, 1]], [[41]]], "the most that there is");
+  assertEquals(cuts([300, 16], 0), [[[4]], [[75]]]);
+});
+
+Deno.test("kernels over the same operand bind its new order once, and no more than eight buffers", () => {
+  const y = ops.mul(ramp([40, 5, 8]), ops.transpose(ramp([8, 5])));
+  const reductions = [ops.sum(y, { axis: 1 }), ops.max(y, { axis: 1 }), ops.min(y, { axis: 1 })];
+  const squares = [ops.sum(ops.square(y), { axis: 1 }), ops.sum(ops.abs(y), { axis: 1 })];
+  for (const target of targets) {
+    const { launches } = checkLowering([...reductions, ...squares], target);
+    assert(launches.some(({ kernel }) => kernel.label.startsWith("arranged")));
+    for (const { inputs, outputs } of launches) {
+      assertEquals(new Set(inputs).size, inputs.length);
+      assert(inputs.length + outputs.length <= 8);
+    }
+  }
+});

@@ -268,4 +268,5 @@ else:
         torch.set_num_threads(int(sys.argv[1]))
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # the fastest algorithm, not the one of a rule
     serve()

@@ -11,6 +11,7 @@ import { forEachExpr, mapExpr } from "./expression.ts";
 import type { Fused } from "./fuse.ts";
 import { type Affine, type Expr, type Fold, points, type ProgramBuffer } from "./kernel.ts";
 import type { Launches } from "./plan.ts";
+import { mostBuffers } from "./rows.ts";
 
 type Load = Expr & { kind: "load" };
 
@@ -21,7 +22,7 @@ const mostElements = 2 ** 18;
 
 /** What a load reads of a buffer, and how its own axes step through that. */
 interface Arrangement {
-  /** Sizes: the axes of the stage, then the one that is to lie side by side. */
+  /** Sizes: those axes of the stage that the load steps along, then the axis that is to lie side by side. */
   readonly sizes: readonly number[];
   /** Where an element is in the buffer; no step is negative. */
   readonly from: Affine;
@@ -33,30 +34,37 @@ interface Arrangement {
 export function arrangeOperands(launches: readonly Fused[], first: number): Launches {
   const extra = new Map<number, Pick<ProgramBuffer, "length" | "dtype">>();
   const known = new Map<string, number>();
-  const result: Fused[] = [];
-  for (const launch of launches) {
+  const arranged = launches.flatMap((launch): Fused[] => {
     const { kernel } = launch;
-    const found = kernel.kind === "fold" ? loadsToArrange(kernel) : [];
-    if (found.length === 0) {
-      result.push(launch);
-      continue;
-    }
-    const inputs = [...launch.inputs];
+    if (kernel.kind !== "fold") return [launch];
+    const copies: Fused[] = [];
+    const [inputs, dtypes] = [[...launch.inputs], [...kernel.inputs]];
     const replaced = new Map<Expr, Load>();
-    for (const [load, arrangement] of found) {
+    for (const [load, arrangement] of loadsToArrange(kernel)) {
       const source = launch.inputs[load.input]!;
       const key = JSON.stringify([source, arrangement.sizes, arrangement.from]);
       let buffer = known.get(key);
       if (buffer === undefined) {
         known.set(key, buffer = first + extra.size);
         extra.set(buffer, { length: points(arrangement.sizes), dtype: load.dtype });
-        result.push({ kernel: copy(load, arrangement), inputs: [source], outputs: [buffer] });
+        copies.push({ kernel: copy(load, arrangement), inputs: [source], outputs: [buffer] });
       }
-      replaced.set(load, { ...load, input: inputs.push(buffer) - 1, at: arrangement.at });
+      let input = inputs.indexOf(buffer);
+      if (input < 0) {
+        input = inputs.push(buffer) - 1;
+        dtypes.push(load.dtype);
+      }
+      replaced.set(load, { ...load, input, at: arrangement.at });
     }
-    result.push(withLoads({ ...launch, inputs }, kernel as Fold, replaced));
-  }
-  return { launches: result, extra };
+    if (replaced.size === 0) return [launch];
+    const reader = withLoads({ ...launch, inputs }, { ...kernel, inputs: dtypes }, replaced);
+    if (reader.inputs.length + reader.outputs.length <= mostBuffers) return [...copies, reader];
+    // It reads the operand in its old order too, and has no room for both.
+    for (const { outputs: [buffer] } of copies) extra.delete(buffer!);
+    known.forEach((buffer, key) => !extra.has(buffer) && known.delete(key));
+    return [launch];
+  });
+  return { launches: arranged, extra };
 }
 
 /** The loads of a fold's stages that step through a small operand in another order than their neighbours. */
@@ -134,7 +142,6 @@ function withLoads({ inputs, outputs }: Fused, kernel: Fold, replaced: ReadonlyM
   };
   for (const { value } of [...stages, ...kernel.stores]) forEachExpr(value, note);
   const kept = inputs.map((_, k) => k).filter((k) => read.has(k));
-  const dtypes = [...kernel.inputs, ...[...replaced.values()].map(({ dtype }) => dtype)];
   const renumber = (value: Expr): Expr =>
     mapExpr(
       value,
@@ -144,7 +151,7 @@ function withLoads({ inputs, outputs }: Fused, kernel: Fold, replaced: ReadonlyM
   return {
     kernel: {
       ...kernel,
-      inputs: kept.map((k) => dtypes[k]!),
+      inputs: kept.map((k) => kernel.inputs[k]!),
       stages: stages.map((stage) => ({ ...stage, value: renumber(stage.value) })),
       stores: kernel.stores.map((store) => ({ ...store, value: renumber(store.value) })),
     },

@@ -22,7 +22,7 @@ interface Group {
 /** Fewer rows than this keep some threads idle. */
 const fewestRows = 32;
 /** WebGPU guarantees eight bindings. */
-const mostBuffers = 8;
+export const mostBuffers = 8;
 /** An expression is put in the place of at most this many operations' result. */
 const largestInlined = 24;
 

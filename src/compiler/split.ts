@@ -17,9 +17,9 @@ import type { Launches } from "./plan.ts";
 export interface ReductionLimits {
   /** Most steps of a result in one kernel. */
   readonly longest: number;
-  /** Results that give all of the device something to do. Where there are fewer, long folds are cut… */
+  /** Folds of fewer results than this leave a part of the device idle, so they are cut if they are long… */
   readonly results: number;
-  /** …into parts of at least so many steps; long is what makes 64 such parts. */
+  /** …into parts of at least so many steps. A fold is long if that makes 64 parts. */
   readonly steps: number;
 }
 
@@ -54,6 +54,9 @@ interface Pieces {
   readonly dtype: DType;
 }
 
+/** More parts than this would make the join long. */
+const mostParts = 4096;
+
 /** How many parts an axis list is cut into, and the axis that is cut: parts · rest = its size. */
 function cut(
   axes: readonly number[],
@@ -61,14 +64,17 @@ function cut(
   { longest, results, steps }: ReductionLimits,
 ): { axis: number; parts: number } | undefined {
   const length = points(axes);
+  const needed = Math.ceil(length / longest);
   const isFew = rows < results && length >= 64 * steps;
-  if (length <= longest && !isFew) return undefined;
-  const shares = isFew ? Math.min(Math.ceil(results / Math.max(rows, 1)), Math.floor(length / steps)) : 1;
-  const wanted = Math.max(Math.ceil(length / longest), shares);
+  const shares = isFew ? Math.min(mostParts, Math.ceil(results / Math.max(rows, 1)), length / steps) : 1;
+  const wanted = Math.max(needed, Math.floor(shares));
+  if (wanted < 2) return undefined;
+  // Parts are equal, so their number divides an axis: the least that is enough, or the most that there is.
   let best: { axis: number; parts: number } | undefined;
   axes.forEach((size, axis) => {
     for (let parts = 2; parts <= size; parts++) {
-      if (size % parts !== 0) continue;
+      // What must be cut is cut, however short the parts.
+      if (size % parts !== 0 || (needed === 1 && length / parts < steps)) continue;
       const better = best === undefined ||
         (best.parts < wanted ? parts > best.parts : parts >= wanted && parts < best.parts);
       if (better) best = { axis, parts };
@@ -136,64 +142,79 @@ function splitFold(kernel: Fold, limits: ReductionLimits): Pieces | undefined {
   return { parts: partsKernel, join, length: rows * parts, dtype: stage!.dtype };
 }
 
-/** A contraction: the parts become one more batch axis, the join a fold with the old epilogue. */
+/** A contraction whose inner axes are longer than one kernel may be: an axis is cut. */
 function splitContraction(kernel: Contraction, limits: ReductionLimits): Pieces | undefined {
   if (points(kernel.inner) <= limits.longest) return undefined;
-  const outer = [...kernel.batch, ...kernel.rows, ...kernel.columns];
-  const where = cut(kernel.inner, Infinity, limits);
+  const where = cut(kernel.inner, limits.results, limits);
   if (where === undefined) return undefined;
   const { axis, parts } = where;
   const rest = kernel.inner[axis]! / parts;
-  const n = outer.length;
+  const place = kernel.batch.length + kernel.rows.length + kernel.columns.length + axis;
+  const { sums, join, length } = sumInParts(
+    kernel,
+    parts,
+    ({ coefficients }) => (coefficients[place] ?? 0) * rest,
+  );
+  const inner = kernel.inner.with(axis, rest);
+  return { parts: { ...sums, inner }, join, length, dtype: "f32" };
+}
+
+/**
+ * A contraction of which each step of a new first batch axis sums a part, and the fold that adds the parts up and
+ * then does what the stores say. `length` = elements between them, `[part, batch, rows, columns]`.
+ *
+ * @param stepOf How far an operand's address moves from one part to the next.
+ */
+export function sumInParts(
+  kernel: Contraction,
+  parts: number,
+  stepOf: (form: Affine) => number,
+): { sums: Contraction; join: Fold; length: number } {
+  const results = [...kernel.batch, ...kernel.rows, ...kernel.columns];
   const move = (form: Affine): Affine => ({
     offset: form.offset,
-    coefficients: [(form.coefficients[n + axis] ?? 0) * rest, ...form.coefficients],
+    coefficients: [stepOf(form), ...form.coefficients],
   });
-  const full = [parts, ...outer];
-  const partsKernel: Contraction = {
+  const shorten = ({ offset, coefficients }: Affine): Affine => ({
+    offset,
+    coefficients: results.map((_, k) => coefficients[k] ?? 0),
+  });
+  const strides = contiguousStrides([parts, ...results]);
+  const sums: Contraction = {
     ...kernel,
     label: `${kernel.label} parts`,
     outputs: ["f32"],
     batch: [parts, ...kernel.batch],
-    inner: kernel.inner.map((size, k) => k === axis ? rest : size),
     left: mapAffine(kernel.left, move),
     right: mapAffine(kernel.right, move),
     stores: [{
       output: 0,
-      at: { offset: 0, coefficients: [...contiguousStrides(full), ...kernel.inner.map(() => 0)] },
+      at: { offset: 0, coefficients: [...strides, ...kernel.inner.map(() => 0)] },
       axes: [],
       value: { kind: "accumulator", dtype: "f32" },
     }],
   };
-  const size = points(outer);
   const partial: Expr = {
     kind: "load",
     dtype: "f32",
     input: kernel.inputs.length,
-    at: { offset: 0, coefficients: [...contiguousStrides(outer), size] },
+    at: { offset: 0, coefficients: [...strides.slice(1), strides[0]!] },
     guards: [],
     fill: 0,
   };
-  const shorten = (form: Affine): Affine => ({
-    offset: form.offset,
-    coefficients: form.coefficients.slice(0, n),
-  });
+  const total: Expr = { kind: "reduced", dtype: "f32", stage: 0 };
   const join: Fold = {
     kind: "fold",
     label: `${kernel.label} join`,
     inputs: [...kernel.inputs, "f32"],
     outputs: kernel.outputs,
-    axes: outer,
+    axes: results,
     stages: [{ combine: "sum", axes: [parts], dtype: "f32", value: partial }],
     stores: kernel.stores.map((store) => ({
       ...store,
       at: shorten(store.at),
-      value: mapExpr(mapAffine(store.value, shorten), joinedSum),
+      value: mapExpr(mapAffine(store.value, shorten), (expr) => expr.kind === "accumulator" ? total : expr),
     })),
   };
-  return { parts: partsKernel, join, length: size * parts, dtype: "f32" };
-}
-
-function joinedSum(expr: Expr): Expr {
-  return expr.kind === "accumulator" ? { kind: "reduced", dtype: "f32", stage: 0 } : expr;
+  return { sums, join, length: points([parts, ...results]) };
 }

@@ -7,17 +7,16 @@
  *
  * @module
  */
-import { contiguousStrides } from "../compiler/affine.ts";
-import { mapAffine, mapExpr } from "../compiler/expression.ts";
-import { type Affine, type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { type Contraction, type Fold, points } from "../compiler/kernel.ts";
+import { sumInParts } from "../compiler/split.ts";
 import { orient } from "./contraction_plan.ts";
-import { withForms } from "./simplify.ts";
 import { depth } from "./tiles.ts";
 
 /** Results that keep a device busy: 1,024 workgroups with tiles of 32 by 32. */
 const enoughResults = 2 ** 20;
-/** Steps of the inner axes that a part has at least. */
+/** Steps of the inner axes that a part has at least; and at most, since f32 forgets small terms of a long sum. */
 const leastSteps = 256;
+const mostSteps = 16384;
 
 /** A contraction in parts: sums over a part of the inner axes go to scratch, and a fold adds them up. */
 export interface Parts {
@@ -34,61 +33,11 @@ export function planForGpu(given: Contraction): { kernel: Contraction; parts: Pa
   const kernel = orient(given);
   const results = points(kernel.batch) * points(kernel.rows) * points(kernel.columns);
   const inner = points(kernel.inner);
-  const most = Math.floor(Math.min(enoughResults / results, inner / leastSteps));
-  if (most < 2) return { kernel, parts: undefined };
-  const steps = Math.ceil(inner / most / depth) * depth;
-  return inParts(kernel, steps, Math.ceil(inner / steps));
-}
-
-function inParts(kernel: Contraction, steps: number, count: number): { kernel: Contraction; parts: Parts } {
-  const results = [...kernel.batch, ...kernel.rows, ...kernel.columns];
-  const sizes = [count, ...results];
-  const strides = contiguousStrides(sizes);
-  const shorten = ({ offset, coefficients }: Affine): Affine => ({
-    offset,
-    coefficients: results.map((_, k) => coefficients[k] ?? 0),
-  });
-  const part: Expr = {
-    kind: "load",
-    dtype: "f32",
-    input: kernel.inputs.length,
-    at: { offset: 0, coefficients: [...strides.slice(1), strides[0]!] },
-    guards: [],
-    fill: 0,
-  };
-  const total: Expr = { kind: "reduced", dtype: "f32", stage: 0 };
-  const at = { offset: 0, coefficients: [...strides, ...kernel.inner.map(() => 0)] };
+  const busy = Math.floor(Math.min(enoughResults / results, inner / leastSteps));
+  const wanted = Math.max(busy, Math.ceil(inner / mostSteps));
+  if (wanted < 2) return { kernel, parts: undefined };
+  const steps = Math.ceil(inner / wanted / depth) * depth;
   // Operands do not see the axis of the parts: tiles begin the sum where the part begins.
-  const widened = withForms(kernel, ({ offset, coefficients }) => ({
-    offset,
-    coefficients: [0, ...coefficients],
-  }));
-  return {
-    kernel: {
-      ...widened,
-      outputs: ["f32"],
-      batch: [count, ...kernel.batch],
-      stores: [{ output: 0, at, axes: [], value: { kind: "accumulator", dtype: "f32" } }],
-    },
-    parts: {
-      steps,
-      fold: {
-        kind: "fold",
-        label: `${kernel.label} parts`,
-        inputs: [...kernel.inputs, "f32"],
-        outputs: kernel.outputs,
-        axes: results,
-        stages: [{ combine: "sum", axes: [count], dtype: "f32", value: part }],
-        stores: kernel.stores.map((store) => ({
-          ...store,
-          at: shorten(store.at),
-          value: mapExpr(
-            mapAffine(store.value, shorten),
-            (expr) => expr.kind === "accumulator" ? total : expr,
-          ),
-        })),
-      },
-      length: points(sizes),
-    },
-  };
+  const { sums, join, length } = sumInParts(kernel, Math.ceil(inner / steps), () => 0);
+  return { kernel: sums, parts: { steps, fold: join, length } };
 }

@@ -82,7 +82,7 @@ function contraction(
   }
   const own: Target = { family, scratchFrom: given.inputs.length };
   const { kernel, parts } = planForGpu(given);
-  const ranked = rankTilings(kernel, parts, limits);
+  const ranked = rankTilings(kernel, parts !== undefined, limits);
   if (ranked.length === 0) return byRegisters(orient(given), own);
   const { tiling } = ranked.find((each) => each.tiling === wanted) ?? ranked[0]!;
   if (parts === undefined) {
@@ -103,7 +103,7 @@ function byRegisters(given: Contraction, options: Target): Schedule {
     const across = which === "left"
       ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))
       : Math.ceil(points(kernel.rows) / tile.rows);
-    const packed = packOperand(kernel, which, across, family === "software");
+    const packed = packOperand(kernel, which, across, true);
     if (packed === undefined) continue;
     dispatches.push(...fold(packed.fold, { family, scratchFrom, toScratch: scratch.length }));
     scratch.push(packed.length);

@@ -11,7 +11,7 @@ export type Family = "gpu" | "software";
 /** How a shader uses a buffer. */
 export type Access = "read" | "read_write" | "uniform";
 
-/** A buffer that a dispatch binds. `first` and `length` (in elements) narrow it to a window. */
+/** A buffer that a dispatch binds. */
 export interface Binding {
   readonly kind: "input" | "output" | "scratch" | "constants";
   /** Number of the input, output or scratch buffer. */
@@ -21,7 +21,7 @@ export interface Binding {
   readonly words?: readonly number[];
 }
 
-/** Where shaders for a family keep what differs between kernels of one shader: see `Shader`. */
+/** Where shaders for a family keep what differs between kernels of one shader: see `ShaderOptions`. */
 export function parametersOf(family: Family): "uniform" | "storage" {
   return family === "gpu" ? "uniform" : "storage";
 }

@@ -98,15 +98,18 @@ export interface Ranked {
   readonly cost: number;
 }
 
-/** The tilings that an adapter allows, the most promising first; none for a contraction too small for tiles. */
+/**
+ * The tilings that an adapter allows, the most promising first; none for a contraction too small for tiles.
+ * `isInParts`: its sums are shared out.
+ */
 export function rankTilings(
   kernel: Contraction,
-  parts: unknown,
+  isInParts: boolean,
   { storage, invocations }: WorkgroupLimits,
 ): Ranked[] {
   // A thin product wastes most of a tile, but only tiles can share out a long sum.
   const isThin = Math.min(points(kernel.rows), points(kernel.columns)) < 8;
-  if ((isThin && parts === undefined) || points(kernel.inner) < depth) return [];
+  if ((isThin && !isInParts) || points(kernel.inner) < depth) return [];
   return tilings.filter((tiling) => {
     const { rows, columns, team } = sizeOf(tiling);
     return team <= invocations && 4 * depth * (rows + columns) <= storage;

@@ -59,7 +59,7 @@ export class Tuner {
     const { batch, rows, columns, inner } = kernel;
     if (points([...batch, ...rows, ...columns, ...inner]) < this.least) return { limits };
     const { kernel: plan, parts } = planForGpu(kernel);
-    const ranked = rankTilings(plan, parts, limits);
+    const ranked = rankTilings(plan, parts !== undefined, limits);
     const promising = ranked.filter(({ cost }) => cost <= hopeless * ranked[0]!.cost).slice(0, mostTried);
     if (promising.length < 2) return { limits };
     const key = classOf(plan);

@@ -147,7 +147,7 @@ export class Shader {
     { key, size, bound }: { readonly key: string; readonly size: number; readonly bound: number },
   ): [quotient: string, remainder: string] {
     const divisor = this.number(key, size, "u32");
-    // Invocations past the last one, and steps past the end of a sum, go a little beyond the bound.
+    // Steps past the end of a sum go a little beyond the bound.
     if (!this.isGeneric || bound >= 2 ** 22) {
       return [block.let(`${text} / ${divisor}`), block.let(`${text} % ${divisor}`)];
     }

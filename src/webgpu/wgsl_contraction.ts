@@ -90,15 +90,15 @@ export function contractByRegisters(
         () => block.variable("f32", tile.group, `${typeName("f32", tile.group)}(0.0f)`),
       ),
   );
-  const right = readingOf(kernel, "right", isSoftware).reading;
+  const right = readingOf(kernel, "right", true).reading;
   const shared = sharedReading(kernel, tile.rows, lanes).reading;
-  const left = lanes > 1 ? shared : readingOf(kernel, "left", isSoftware).reading;
+  const left = lanes > 1 ? shared : readingOf(kernel, "left", true).reading;
   const rows = lanes > 1
     ? sharedPlaces(block, kernel, rowTile, tile, left)
     : placesAlong(block, rowTile, kernel, { side: "left", length: tile.rows });
   const turns = writeSum(block, kernel, tile, { batch, left, right, rows, columns }, sums);
   const stores = { batch, columns, sums };
-  // A loop compiles faster; where constants are written out it would take its time at each run instead.
+  // A loop compiles faster, and takes its time at each run.
   const more = isSoftware ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
   if (!isSoftware) writeStores(block, kernel, tile, stores, rows);
   checkTurns(kernel.label, turns + more, family);
@@ -143,7 +143,7 @@ function writeSum(
   const isInner = left === "inner" || right === "inner";
   const vector = isInner ? kernel.inner.length - 1 : undefined;
   const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
-  const flat = block.shader.isGeneric && !isInner ? mostWrittenOut : 1;
+  const flat = isInner ? 1 : mostWrittenOut;
   return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {

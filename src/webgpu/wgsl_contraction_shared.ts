@@ -73,7 +73,7 @@ export function contractByTiles(
   fill(inside, kernel, left, step, batch);
   fill(inside, kernel, right, step, batch);
   inside.lines.push("workgroupBarrier();");
-  multiply(inside, tiling, stepsWritten(kernel), [x, y], sums);
+  multiply(inside, tiling, stepsWritten(kernel, stepsPerPart ?? points(kernel.inner)), [x, y], sums);
   inside.lines.push("workgroupBarrier();");
   const inner = shader.number("inner", points(kernel.inner), "u32");
   const [begin, end] = stepsPerPart === undefined
@@ -105,8 +105,8 @@ function partOf(block: Block, part: AxisValue, steps: number, inner: string): [b
  * Steps whose products are written out. More run faster and compile longer: all 16 of a turn against 4 took 0.82 of
  * the time in a product of 4096, and twice as long to compile (H200), so that is for large products.
  */
-function stepsWritten({ batch, rows, columns, inner }: Contraction): number {
-  return points([...batch, ...rows, ...columns, ...inner]) >= 2 ** 31 ? depth : 4;
+function stepsWritten({ batch, rows, columns }: Contraction, stepsPerResult: number): number {
+  return points([...batch, ...rows, ...columns]) * stepsPerResult >= 2 ** 31 ? depth : 4;
 }
 
 /** The products of one turn. */
@@ -159,6 +159,9 @@ function fill(
   const innerFirst = quads || (reading === "single" && !isOwnCloser(kernel, side));
   const outer = inside.shader.body;
   const length = points(kernel.inner);
+  const end = length % depth === 0
+    ? undefined
+    : inside.shader.number(quads ? "inner quads" : "inner", length / (quads ? 4 : 1), "u32");
   for (let round = 0; round < Math.ceil(units / team); round++) {
     const split = (size: number): [string, string] => {
       const quotient = outer.let(`${worker} / ${size}u`);
@@ -171,11 +174,9 @@ function fill(
     const at = target.let(quads ? `(${step} >> 2u) + ${k}` : `${step} + ${k}`);
     const vectors = readGroup(target, kernel, side, batch, place, at, reading);
     // Past the end both operands are zero: a NaN in memory must not get into the sum.
-    const end = inside.shader.number(quads ? "inner quads" : "inner", length / (quads ? 4 : 1), "u32");
-    const exists = `${at} < ${end}`;
     vectors.forEach((vector, c) => {
       const row = quads ? `(${k} * 4u + ${c}u)` : k;
-      const value = length % depth === 0 ? vector : `select(vec4<f32>(0.0f), ${vector}, ${exists})`;
+      const value = end === undefined ? vector : `select(vec4<f32>(0.0f), ${vector}, ${at} < ${end})`;
       target.lines.push(`${side}Tile[${row} * ${groups}u + ${group}] = ${value};`);
     });
   }
