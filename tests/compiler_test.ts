@@ -275,3 +275,16 @@ Deno.test("kernels over the same operand bind its new order once, and no more th
     }
   }
 });
+
+Deno.test("a map of a product's results that are kept too is one more store of the product", () => {
+  const velocity = ops.add(ops.mul(ramp([5, 6]), 0.9), ops.matmul(ramp([5, 7]), ramp([7, 6], 0.21)));
+  const parameter = ops.sub(ramp([5, 6], 0.11), ops.mul(velocity, 0.1));
+  for (const target of targets) {
+    const { launches } = checkLowering([velocity, parameter], { ...target, reductions: fewThreads });
+    assertEquals(launches.map(({ kernel, outputs }) => [kernel.kind, outputs.length]), [["contraction", 2]]);
+  }
+  // Turned around, or summed, the results are read from memory.
+  for (const other of [ops.exp(ops.transpose(velocity)), ops.sum(velocity, { axis: 1 })]) {
+    assertEquals(checkLowering([velocity, other]).launches.length, 2);
+  }
+});

@@ -6,11 +6,22 @@
  * that it reads was there before the group. The group's values are then put in the place of the loads, and
  * results that nobody else reads are not written at all.
  *
+ * So does a map of a product's results that others read too (an optimizer's new parameter, which is a map of its new
+ * momentum, which is one of a gradient): it becomes one more store of the product.
+ *
  * @module
  */
-import { forEachExpr, mapExpr, mapForms } from "./expression.ts";
+import { forEachExpr, mapAffine, mapExpr, mapForms } from "./expression.ts";
 import type { Fused } from "./fuse.ts";
-import { type Affine, type Expr, type Fold, points, type Stage, type Store } from "./kernel.ts";
+import {
+  type Affine,
+  type Contraction,
+  type Expr,
+  type Fold,
+  points,
+  type Stage,
+  type Store,
+} from "./kernel.ts";
 
 /** A fold and its buffers, while it may still grow. */
 interface Group {
@@ -44,6 +55,13 @@ function joinEarlier(result: Fused[], producer: ReadonlyMap<number, number>, lau
     const latest = Math.max(-1, ...launch.inputs.map((input) => producer.get(input) ?? -1));
     for (let place = result.length - 1; place >= Math.max(latest, 0); place--) {
       const earlier = result[place]!;
+      if (earlier.kernel.kind === "contraction" && place === latest) {
+        const joined = joinStores(earlier, earlier.kernel, launch as Group);
+        if (joined !== undefined) {
+          result[place] = joined;
+          return place;
+        }
+      }
       if (
         earlier.kernel.kind !== "fold" || earlier.kernel.stages.length === 0 ||
         points(earlier.kernel.axes) < fewestRows
@@ -134,6 +152,36 @@ function join(group: Group, launch: Group): Group | undefined {
     stores: [...group.kernel.stores, ...stores],
   };
   return { kernel: merged, inputs, outputs };
+}
+
+/** A contraction with the stores of a map of its results; undefined if the map goes through them in another way. */
+function joinStores(group: Fused, kernel: Contraction, launch: Group): Fused | undefined {
+  if (launch.kernel.stages.length > 0) return undefined;
+  const axes = [...kernel.batch, ...kernel.rows, ...kernel.columns];
+  const resized = (stores: readonly Store[], count: number): Store[] => {
+    const resize = ({ offset, coefficients }: Affine): Affine => ({
+      offset,
+      coefficients: Array.from({ length: count }, (_, k) => k < axes.length ? coefficients[k] ?? 0 : 0),
+    });
+    return stores.map((store) => ({ ...store, at: resize(store.at), value: mapAffine(store.value, resize) }));
+  };
+  const { label, inputs, outputs } = kernel;
+  const stores = resized(kernel.stores, axes.length);
+  const results: Fold = { kind: "fold", label, inputs, outputs, axes, stages: [], stores };
+  const joined = join({ ...group, kernel: results }, launch);
+  const isSamePlace = ({ at, axes }: Store): boolean =>
+    axes.length === 0 && JSON.stringify(at) === JSON.stringify(stores[0]!.at);
+  if (joined === undefined || !joined.kernel.stores.every(isSamePlace)) return undefined;
+  return {
+    ...joined,
+    kernel: {
+      ...kernel,
+      label: joined.kernel.label,
+      inputs: joined.kernel.inputs,
+      outputs: joined.kernel.outputs,
+      stores: resized(joined.kernel.stores, axes.length + kernel.inner.length),
+    },
+  };
 }
 
 function dtypeOf(group: Group, buffer: number): Fold["inputs"][number] | undefined {
@@ -232,7 +280,7 @@ function withoutUnreadStores(launches: readonly Fused[], kept: ReadonlySet<numbe
   for (const launch of launches) for (const input of launch.inputs) read.add(input);
   return launches.map((launch) => {
     const { kernel, outputs } = launch;
-    if (kernel.kind !== "fold" || outputs.every((output) => read.has(output))) return launch;
+    if (!("stores" in kernel) || outputs.every((output) => read.has(output))) return launch;
     const places = outputs.flatMap((output, k) => read.has(output) ? [k] : []);
     return {
       ...launch,
