@@ -8,6 +8,7 @@
  * @module
  */
 import { chosenCases, gpuCases } from "./cases.ts";
+import { readCommandLine } from "./command_line.ts";
 import { writeFigures } from "./document.ts";
 import { describeRun, hasGpu } from "./machine.ts";
 import { denoCommand, Participant } from "./participant.ts";
@@ -17,11 +18,7 @@ import { difference } from "./values.ts";
 
 const effort = { least: 3, most: 5, seconds: 2 } as const;
 
-const flags = Deno.args.filter((arg) => arg.startsWith("--"));
-const unknown = flags.find((flag) => flag !== "--markdown" && flag !== "--write");
-if (unknown !== undefined) {
-  throw new Error(`Cannot run the benchmark with ${unknown}: --markdown and --write are known`);
-}
+const given = readCommandLine();
 if (!await hasGpu()) throw new Error("Cannot measure a GPU: WebGPU finds none on this machine");
 
 const ours = new Participant(denoCommand("webgpu", { path: "ours.ts", args: ["webgpu"] }));
@@ -34,7 +31,7 @@ const torch = new Participant({
 const run = await describeRun();
 console.error(run);
 const rows: string[][] = [["", "webgpu", "speed", "first", "torch cuda", "torch / ours"]];
-for (const item of chosenCases(Deno.args.filter((arg) => !arg.startsWith("--")), gpuCases)) {
+for (const item of chosenCases(given.words, gpuCases)) {
   const participants = item.forPeers ? [ours, torch] : [ours];
   const entries = participants.map((participant) => ({ participant, case: item }));
   const [own, other] = await measure(entries, effort);
@@ -61,5 +58,5 @@ for (const item of chosenCases(Deno.args.filter((arg) => !arg.startsWith("--")),
   }
 }
 for (const participant of [ours, torch]) await participant.close();
-console.log(flags.includes("--markdown") ? markdownTable(rows) : alignedTable(rows));
-if (flags.includes("--write")) await writeFigures({ name: "gpu", word: "On this GPU:" }, rows, run);
+console.log(given.markdown ? markdownTable(rows) : alignedTable(rows));
+if (given.write) await writeFigures({ name: "gpu", word: "On this GPU:" }, rows, run);

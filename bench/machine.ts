@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isSoftwareAdapter } from "../src/webgpu/adapter.ts";
 
 /** The processor's name by the operating system's account. */
 export async function processorName(): Promise<string> {
@@ -30,8 +31,8 @@ async function findAdapter(): Promise<GPUAdapter | null> {
 
 /** Whether WebGPU finds more than the cpu. */
 export async function hasGpu(): Promise<boolean> {
-  const info = (await findAdapter())?.info;
-  return info !== undefined && !info.isFallbackAdapter && !info.description.startsWith("llvmpipe");
+  const adapter = await findAdapter();
+  return adapter !== null && !isSoftwareAdapter(adapter.info);
 }
 
 /** The WebGPU adapter's name; undefined without one. */

@@ -10,6 +10,7 @@
  * @module
  */
 import { chosenCases } from "./cases.ts";
+import { readCommandLine } from "./command_line.ts";
 import { writeFigures } from "./document.ts";
 import { describeRun } from "./machine.ts";
 import { type Command, denoCommand, Participant } from "./participant.ts";
@@ -47,15 +48,11 @@ const commands: readonly Command[] = [
   torch,
 ];
 
+const given = readCommandLine(["--only="]);
 const only = Deno.args.find((arg) => arg.startsWith("--only="))?.slice(7).split(",");
-const flags = Deno.args.filter((arg) => arg.startsWith("--") && !arg.startsWith("--only="));
-const unknown = flags.find((flag) => flag !== "--markdown" && flag !== "--write");
-if (unknown !== undefined) {
-  throw new Error(`Cannot compare with ${unknown}: --markdown, --write and --only= are known`);
-}
 const participants = commands.filter(({ name }) => only === undefined || only.includes(name))
   .map((command) => new Participant(command));
-const chosen = chosenCases(Deno.args.filter((arg) => !arg.startsWith("--"))).filter((item) => item.forPeers);
+const chosen = chosenCases(given.words).filter((item) => item.forPeers);
 
 /** The least of the figures of participants whose names pass. */
 function best(figures: ReadonlyMap<string, number>, isMeant: (name: string) => boolean): number {
@@ -125,5 +122,5 @@ for (const item of chosen) {
 }
 for (const participant of participants) await participant.close();
 await Deno.remove(models, { recursive: true });
-console.log(flags.includes("--markdown") ? markdownTable(rows) : alignedTable(rows));
-if (flags.includes("--write")) await writeFigures({ name: "peers", word: "Compared" }, rows, run);
+console.log(given.markdown ? markdownTable(rows) : alignedTable(rows));
+if (given.write) await writeFigures({ name: "peers", word: "Compared" }, rows, run);

@@ -9,6 +9,7 @@
  * @module
  */
 import { type Case, chosenCases } from "./cases.ts";
+import { readCommandLine } from "./command_line.ts";
 import { writeFigures } from "./document.ts";
 import { describeRun } from "./machine.ts";
 import { denoCommand, Participant } from "./participant.ts";
@@ -17,13 +18,9 @@ import { alignedTable, markdownTable, short, speed, value } from "./table.ts";
 
 const effort: Effort = { least: 3, most: 9, seconds: 4 };
 
-const words = Deno.args.filter((arg) => !arg.startsWith("--") && arg !== "cpu" && arg !== "webgpu");
-const flags = Deno.args.filter((arg) => arg.startsWith("--"));
-const unknown = flags.find((flag) => flag !== "--markdown" && flag !== "--write");
-if (unknown !== undefined) {
-  throw new Error(`Cannot run the benchmark with ${unknown}: --markdown and --write are known`);
-}
-const asked = ["cpu", "webgpu"].filter((device) => Deno.args.includes(device));
+const given = readCommandLine();
+const words = given.words.filter((word) => word !== "cpu" && word !== "webgpu");
+const asked = ["cpu", "webgpu"].filter((device) => given.words.includes(device));
 const devices = asked.length > 0 ? asked : ["cpu", "webgpu"];
 const participants = devices.map((device) =>
   new Participant(denoCommand(device, { path: "ours.ts", args: [device] }))
@@ -49,5 +46,5 @@ for (const item of chosenCases(words)) {
   });
 }
 for (const participant of participants) await participant.close();
-console.log(flags.includes("--markdown") ? markdownTable(rows) : alignedTable(rows));
-if (flags.includes("--write")) await writeFigures({ name: "figures", word: "Measured" }, rows, run);
+console.log(given.markdown ? markdownTable(rows) : alignedTable(rows));
+if (given.write) await writeFigures({ name: "figures", word: "Measured" }, rows, run);

@@ -56,7 +56,7 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
   if (adapter === null) return `no adapter was found; ${hints}`;
   const { info } = adapter;
   const name = info.description || `${info.vendor} ${info.device}`;
-  const isSoftware = info.isFallbackAdapter || name.startsWith("llvmpipe");
+  const isSoftware = isSoftwareAdapter(info);
   if (isSoftware && options.allowSoftware === false) {
     return `the only adapter, ${name}, computes on the cpu, where the cpu device is faster; ${hints}`;
   }
@@ -86,6 +86,11 @@ export async function openDevice(options: AdapterOptions): Promise<OpenDevice | 
     tuner: tunerOf(adapter, setting, options.tuneFrom),
     lanes,
   };
+}
+
+/** Whether an adapter computes on the cpu. */
+export function isSoftwareAdapter({ isFallbackAdapter, description }: GPUAdapterInfo): boolean {
+  return isFallbackAdapter || description.startsWith("llvmpipe");
 }
 
 function tunerOf({ info, limits }: GPUAdapter, setting: TuneSetting, from: number | undefined): Tuner {

@@ -29,9 +29,8 @@ export function packOperand(
   kernel: Contraction,
   side: Side,
   across: number,
-  writesOut = false,
 ): Packed | undefined {
-  const { cost } = readingOf(kernel, side, writesOut);
+  const { cost } = readingOf(kernel, side, true);
   const single = loadCost(kernel[side], undefined);
   const packed = 6.25;
   // 12 ns to write an element; reading it in scattered order costs what it costs.

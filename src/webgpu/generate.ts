@@ -103,7 +103,7 @@ function byRegisters(given: Contraction, options: Target): Schedule {
     const across = which === "left"
       ? Math.ceil(points(kernel.columns) / (tile.groups * tile.group * (tile.lanes ?? 1)))
       : Math.ceil(points(kernel.rows) / tile.rows);
-    const packed = packOperand(kernel, which, across, true);
+    const packed = packOperand(kernel, which, across);
     if (packed === undefined) continue;
     dispatches.push(...fold(packed.fold, { family, scratchFrom, toScratch: scratch.length }));
     scratch.push(packed.length);

@@ -12,7 +12,7 @@ import { environment } from "../debug.ts";
 type Content = Record<string, Record<string, string>>;
 
 /** A file that says anything else is not used. */
-const version = 2;
+export const version = 2;
 
 /** The file in the user's cache folder; undefined if it is not known where that is. */
 export function tileFile(): string | undefined {

@@ -2,9 +2,8 @@
  * The arithmetic of the kernel IR in WGSL, for one value or four at a time.
  *
  * Drivers treat `(1 + x) - 1` as x, may assume that no NaN exists, and are inexact near zero; so NaN is tested
- * by its bits, and near zero functions are polynomials. NVIDIA's sine has an error of 1e-7 also
- * where its value is 1e-5, and Vulkan leaves the remainder of negative integers undefined (NVIDIA's is wrong); so
- * neither is used.
+ * by its bits, and near zero functions are polynomials. NVIDIA's sine has an error of 1e-7 also where its value is
+ * 1e-5, and Vulkan leaves the remainder of negative integers undefined (NVIDIA's is wrong); so neither is used.
  *
  * @module
  */
@@ -90,7 +89,7 @@ const helperSources = {
 }`,
   quarterTurns: `(x: F) -> F { return round(x * F(0.63661975f)); }`,
   // x − q·π/2. The first two parts of π/2 (Cephes, S. Moshier) and the halves of q have so few bits that their
-  // products are exact even where fma rounds twice; beyond |x| = 10⁶ the result is no more than some sine of something.
+  // products are exact even where fma rounds twice; beyond |x| = 10⁶ they are not.
   withinQuarter: `(x: F, q: F) -> F {
   let h = bitcast<F>(bitcast<U>(q) & U(0xfffff000u));
   let l = q - h;
