@@ -3,7 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import * as ops from "../ops/mod.ts";
 import { grad } from "../src/transforms/mod.ts";
 import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
+import { shareEqual } from "../src/compiler/share.ts";
 import { fewThreads } from "../src/compiler/split.ts";
+import { sharedWalks } from "../src/compiler/walks.ts";
 import type { Fold, Launch } from "../src/compiler/kernel.ts";
 import { lower } from "../src/evaluate.ts";
 import { buildGraph } from "../src/graph.ts";
@@ -287,4 +289,18 @@ Deno.test("a map of a product's results that are kept too is one more store of t
   for (const other of [ops.exp(ops.transpose(velocity)), ops.sum(velocity, { axis: 1 })]) {
     assertEquals(checkLowering([velocity, other]).launches.length, 2);
   }
+});
+
+Deno.test("what a layer norm and its gradient find out about a row takes few walks", () => {
+  const [x, gain, bias, slope] = [ramp([40, 9]), ramp([9]), ramp([9], 0.2), ramp([40, 9], 0.7)];
+  const loss = (x: Tensor): Tensor => ops.sum(ops.mul(ops.layerNorm(x, gain, bias), slope));
+  const walksOf = (output: Tensor, withSpread: boolean): number[][][] =>
+    lower(buildGraph([output]).graph, targets[0]!).launches.flatMap(({ kernel }) =>
+      kernel.kind === "fold" && kernel.stages.length > 0
+        ? [sharedWalks(shareEqual(kernel).stages, () => true, withSpread)]
+        : []
+    );
+  assertEquals(walksOf(ops.layerNorm(x, gain, bias), false), [[[0], [1]]]);
+  assertEquals(walksOf(ops.layerNorm(x, gain, bias), true), [[[0, 1]]]);
+  assertEquals(walksOf(grad(loss)(x) as Tensor, true), [[[0, 1]], [[0, 1]]]);
 });

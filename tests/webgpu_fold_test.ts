@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { contiguousStrides } from "../src/compiler/affine.ts";
-import type { Affine, BinaryOp, Combine, Expr, Fold, Store, UnaryOp } from "../src/compiler/kernel.ts";
+import type { Affine, BinaryOp, Combine, Expr, Fold, Stage, Store, UnaryOp } from "../src/compiler/kernel.ts";
 import { points } from "../src/compiler/kernel.ts";
 import type { DType, TensorData } from "../src/dtype.ts";
 import { check, integers, noise, programOf, runBoth, runProgram, webgpuTest } from "./support/webgpu.ts";
@@ -436,6 +436,85 @@ function softmax(rows: number, size: number): Fold {
 webgpuTest("several stages and a second walk", async (device) => {
   for (const [rows, size] of [[5, 33], [3, 256], [1, 5], [130, 16], [2, 700]] as const) {
     await check(device, softmax(rows, size), [noise(rows * size)], [rows * size, rows], 1e-5);
+  }
+});
+
+/** Mean and sum of squared deviations of each row (or of each column), and the sum of all squares between them. */
+function moments(rows: number, size: number, [across, along]: readonly [number, number]): Fold {
+  const x = (): Expr => load(0, form([across, along]));
+  const binary = (op: BinaryOp, a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op, a, b });
+  const mean = binary("div", reduced(0), constant(size));
+  const deviation = binary("sub", x(), mean);
+  const [whole, same] = [x(), x()];
+  const sum = (value: Expr): Stage => ({ combine: "sum", axes: [size], dtype: "f32", value });
+  const store = (output: number, value: Expr): Store => ({ output, at: form([1]), axes: [], value });
+  return {
+    kind: "fold",
+    label: `moments ${rows} ${size} ${across} ${along}`,
+    inputs: ["f32"],
+    outputs: ["f32", "f32", "f32"],
+    axes: [rows],
+    stages: [sum(x()), sum(binary("mul", whole, same)), sum(binary("mul", deviation, deviation))],
+    stores: [store(0, mean), store(1, reduced(1)), store(2, reduced(2))],
+  };
+}
+
+webgpuTest("mean and squared deviations of one walk are as exact as those of two", async (device) => {
+  for (const [rows, size] of [[5, 1], [3, 2], [7, 3], [6, 36], [9, 257], [4096, 8], [40, 1020]] as const) {
+    const values = noise(rows * size);
+    // Far from zero compared with their spread, where a difference of two sums of squares would lose everything.
+    const far = values.map((value) => 1000 + value);
+    // One value far from all others, first or last.
+    const lone = values.map((value, k) => k % size === (k % 2) * (size - 1) ? 5000 : value);
+    const outputs = [rows, rows, rows];
+    for (const strides of [[size, 1], [1, rows]] as const) {
+      for (const data of [values, far, lone]) {
+        await check(device, moments(rows, size, strides), [data], outputs, 4e-6, 0.1 * size);
+      }
+    }
+  }
+  const endless = Float32Array.from({ length: 24 }, (_, k) => k === 5 ? Infinity : k === 13 ? NaN : k);
+  const { actual } = await runBoth(device, moments(3, 8, [8, 1]), [endless], [3, 3, 3]);
+  assertEquals([...actual[0]!], [Infinity, NaN, 19.5]);
+  assertEquals([...actual[2]!], [NaN, NaN, 42]);
+});
+
+webgpuTest("stages that share a walk may combine differently", async (device) => {
+  for (const [rows, size] of [[4, 33], [64, 8], [3, 100]] as const) {
+    const x = load(0, form([size, 1]));
+    const other = load(1, form([0, 1]));
+    const product: Expr = { kind: "binary", dtype: "f32", op: "mul", a: x, b: other };
+    const stage = (combine: Combine, value: Expr): Stage => ({
+      combine,
+      axes: [size],
+      dtype: combine.startsWith("arg") ? "i32" : "f32",
+      value,
+    });
+    const kinds = ["sum", "max", "argMax", "min", "sum"] as const;
+    const kernel: Fold = {
+      kind: "fold",
+      label: `five of ${rows} ${size}`,
+      inputs: ["f32", "f32"],
+      outputs: ["f32", "f32", "i32", "f32", "f32", "f32"],
+      axes: [rows],
+      stages: kinds.map((combine, k) => stage(combine, k % 2 === 0 ? x : product)),
+      stores: [
+        ...kinds.map((combine, k): Store => ({
+          output: k,
+          at: form([1]),
+          axes: [],
+          value: reduced(k, combine === "argMax" ? "i32" : "f32"),
+        })),
+        {
+          output: 5,
+          at: form([size, 1]),
+          axes: [size],
+          value: { kind: "binary", dtype: "f32", op: "sub", a: product, b: reduced(1) },
+        },
+      ],
+    };
+    const data = [noise(rows * size), noise(size, 2)];
+    await check(device, kernel, data, [rows, rows, rows, rows, rows, rows * size], 4e-6, 1);
   }
 });
 

@@ -12,6 +12,7 @@ import type { Fused } from "./fuse.ts";
 import { contiguousStrides } from "./affine.ts";
 import { type Affine, type Contraction, type Expr, type Fold, points } from "./kernel.ts";
 import type { Launches } from "./plan.ts";
+import { isIndexStage } from "./walks.ts";
 
 /** When reductions are cut. */
 export interface ReductionLimits {
@@ -87,7 +88,7 @@ function cut(
 function splitFold(kernel: Fold, limits: ReductionLimits): Pieces | undefined {
   const [stage] = kernel.stages;
   const isPlain = kernel.stages.length === 1 && kernel.stores.every((store) => points(store.axes) === 1);
-  if (!isPlain || stage!.combine.startsWith("arg")) return undefined;
+  if (!isPlain || isIndexStage(stage!)) return undefined;
   const rows = points(kernel.axes);
   const where = cut(stage!.axes, rows, limits);
   if (where === undefined) return undefined;

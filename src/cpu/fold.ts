@@ -5,14 +5,15 @@
  * @module
  */
 import { type Expr, type Fold, points, type Stage, type Store } from "../compiler/kernel.ts";
+import { shareEqual } from "../compiler/share.ts";
+import { isIndexStage } from "../compiler/walks.ts";
 import type { Local, Operand } from "./assembler.ts";
 import { startKernel } from "./codegen_module.ts";
 import { Emitter, type KeptValue } from "./expression.ts";
 import type { AxisValue, FinishedValue } from "./expression_scopes.ts";
-import { shareEqual } from "./expression_sharing.ts";
 import { emitLanes } from "./fold_lanes.ts";
 import { type Loop, reachable } from "./expression_axes.ts";
-import { type FoldPlan, type InnerPlan, isIndexStage, largestWide, planFold } from "./fold_plan.ts";
+import { type FoldPlan, type InnerPlan, largestWide, planFold } from "./fold_plan.ts";
 import { Reduction } from "./fold_reduction.ts";
 import { aligned, type Features, type GeneratedKernel } from "./protocol.ts";
 

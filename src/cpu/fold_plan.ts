@@ -11,13 +11,9 @@
  */
 import { type Affine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { operands } from "./expression.ts";
-import { shareEqual } from "./expression_sharing.ts";
+import { shareEqual } from "../compiler/share.ts";
+import { isIndexStage, sharedWalks } from "../compiler/walks.ts";
 import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
-
-/** Whether the result of a stage is a position: then the order of its steps counts. */
-export function isIndexStage({ combine }: Stage): boolean {
-  return combine === "argMax" || combine === "argMin";
-}
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -139,7 +135,7 @@ export function planFold(kernel: Fold): FoldPlan {
     : undefined;
   if (overlap) plans[0] = { loops: overlap.loops, unrolled: true };
   const stagePlans = plans.slice(0, stages.length);
-  const walks = sharedWalks(stages, stagePlans);
+  const walks = sharedWalks(stages, (first, next) => sameLoops(stagePlans[first]!, stagePlans[next]!));
   const isSmall = stores.every(({ value }) => reachable([value]).size <= largestWide);
   const oneWalk = (walks.length === 1 || (stages.length === 0 && isSmall)) &&
     stores.every((store) => points(store.axes) === 1);
@@ -163,20 +159,6 @@ export function planFold(kernel: Fold): FoldPlan {
     width,
     ...chunking(total / (abreast?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
-}
-
-/** Neighbouring stages over the same axes, of which none needs another, walk together. */
-function sharedWalks(stages: readonly Stage[], plans: readonly InnerPlan[]): number[][] {
-  const walks: number[][] = [];
-  stages.forEach((stage, k) => {
-    const walk = walks.at(-1);
-    const joins = walk && !isIndexStage(stage) && !isIndexStage(stages[walk[0]!]!) &&
-      String(stages[walk[0]!]!.axes) === String(stage.axes) && sameLoops(plans[walk[0]!]!, plans[k]!) &&
-      ![...reachable([stage.value])].some((e) => e.kind === "reduced" && walk.includes(e.stage));
-    if (joins) walk.push(k);
-    else walks.push([k]);
-  });
-  return walks;
 }
 
 /** Longest rows, in elements, that go abreast: the sum of a longer one is more exact in several accumulators. */

@@ -93,7 +93,7 @@ export interface Deferred {
 
 /** Loads of all stores for one element. */
 export function storeLoads(kernel: Contraction): number {
-  return kernel.stores.reduce((sum, store) => sum + countLoads(store.value), 0);
+  return countLoads(...kernel.stores.map((store) => store.value));
 }
 
 /** Takes the stores out of a contraction: written out for every element of a large tile they compile slowly. */

@@ -62,7 +62,7 @@ export class WebgpuDevice implements Backend {
       { buffer: maxBufferSize, binding: maxStorageBufferBindingSize, total: totalMemory(open.isSoftware) },
       (error) => this.#fail(error),
     );
-    this.#pipelines = new Pipelines(open.gpu, (check) => this.#await(check));
+    this.#pipelines = new Pipelines(open.gpu, open.isSoftware, (check) => this.#await(check));
     this.readback = new Readback(open.gpu, maxBufferSize);
     open.gpu.addEventListener(
       "uncapturederror",

@@ -6,6 +6,7 @@
  */
 import { forEachExpr } from "../compiler/expression.ts";
 import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
+import { isIndexStage } from "../compiler/walks.ts";
 
 /** Cost of a load of one element (measured on llvmpipe: 12 ns for eight lanes) and of four (25 ns). */
 const one = 12;
@@ -31,13 +32,17 @@ export function walksOf(kernel: Fold): Walk[] {
   return [...kernel.stages, ...kernel.stores];
 }
 
-/** Number of loads in an expression. */
-export function countLoads(expr: Expr): number {
-  let count = 0;
-  forEachExpr(expr, (node) => {
-    if (node.kind === "load" || node.kind === "gather") count++;
-  });
-  return count;
+/** Number of loads in expressions that are computed together: what is loaded twice is one load. */
+export function countLoads(...exprs: readonly Expr[]): number {
+  const loads = new Set<unknown>();
+  const seen = new Set<Expr>();
+  for (const expr of exprs) {
+    forEachExpr(expr, (node) => {
+      if (node.kind === "load") loads.add(JSON.stringify([node.input, node.at]));
+      if (node.kind === "gather") loads.add(node);
+    }, seen);
+  }
+  return loads.size;
 }
 
 /** Loads of an expression per point, in nanoseconds, for four points along axis `vector` (undefined: one point). */
@@ -93,7 +98,8 @@ export function planFold(kernel: Fold, wanted: number): FoldPlan {
 
 /** The axis of a walk along which its loads are cheapest. */
 function bestInner(kernel: Fold, walk: Walk, w: number, n: number): number | undefined {
-  if (kernel.stages[w]?.combine.startsWith("arg")) return undefined;
+  const stage = kernel.stages[w];
+  if (stage !== undefined && isIndexStage(stage)) return undefined;
   let best: number | undefined;
   let least = loadCost(walk.value, undefined) + (walk.at === undefined ? 0 : one);
   walk.axes.forEach((size, axis) => {

@@ -5,7 +5,7 @@
  * @module
  */
 import { DeviceError } from "../errors.ts";
-import { computeStage } from "./flags.ts";
+import { bufferUsage, computeStage } from "./flags.ts";
 import type { Binding, Dispatch } from "./schedule.ts";
 
 /** A compiled shader. */
@@ -23,13 +23,26 @@ export function numbered(code: string): string {
 
 const bufferTypes = { read: "read-only-storage", read_write: "storage", uniform: "uniform" } as const;
 
+/** What pipelines with the same bindings share. */
+interface Layout {
+  readonly layout: GPUBindGroupLayout;
+  readonly pipelineLayout: GPUPipelineLayout;
+  /** Small buffers, for a dispatch that does nothing. */
+  readonly nothing: GPUBindGroup | undefined;
+}
+
 /** The pipelines of a device. */
 export class Pipelines {
   readonly #pipelines = new Map<string, Pipeline>();
-  readonly #layouts = new Map<string, { layout: GPUBindGroupLayout; pipelineLayout: GPUPipelineLayout }>();
+  readonly #layouts = new Map<string, Layout>();
 
   constructor(
     readonly device: GPUDevice,
+    /**
+     * Whether the driver compiles a shader at its first dispatch, as llvmpipe does on a thread of its own. Then one
+     * that does nothing follows at once, so that it compiles while the next shader is written.
+     */
+    readonly compilesLate: boolean,
     /** Told about every check that is under way. */
     readonly onCheck: (check: Promise<DeviceError | undefined>) => void,
   ) {}
@@ -57,7 +70,7 @@ export class Pipelines {
         numbered(code),
       );
     }
-    const { layout, pipelineLayout } = this.#layoutOf(bindings);
+    const { layout, pipelineLayout, nothing } = this.#layoutOf(bindings);
     this.device.pushErrorScope("internal");
     this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ label, code });
@@ -66,6 +79,7 @@ export class Pipelines {
       layout: pipelineLayout,
       compute: { module, entryPoint: "main" },
     });
+    if (nothing !== undefined) this.#dispatchNothing(gpu, nothing);
     const checks = [this.device.popErrorScope(), this.device.popErrorScope()];
     this.onCheck(
       Promise.all(checks).then((errors) => {
@@ -82,7 +96,17 @@ export class Pipelines {
     return pipeline;
   }
 
-  #layoutOf(bindings: readonly Binding[]) {
+  #dispatchNothing(pipeline: GPUComputePipeline, group: GPUBindGroup): void {
+    const encoder = this.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(0);
+    pass.end();
+    this.device.queue.submit([encoder.finish()]);
+  }
+
+  #layoutOf(bindings: readonly Binding[]): Layout {
     // A uniform's size belongs to the layout: wgpu 29 compares a late one with the bind group before.
     const sizeOf = ({ access, words }: Binding): number =>
       access === "uniform" ? Math.ceil(words!.length / 4) * 16 : 0;
@@ -98,7 +122,18 @@ export class Pipelines {
         })),
       });
       const pipelineLayout = this.device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] });
-      this.#layouts.set(key, made = { layout, pipelineLayout });
+      const nothing = this.compilesLate
+        ? this.device.createBindGroup({
+          label: key,
+          layout,
+          entries: bindings.map((each, binding) => {
+            const size = Math.max(16, sizeOf(each));
+            const usage = bufferUsage[each.access === "uniform" ? "uniform" : "storage"];
+            return { binding, resource: { buffer: this.device.createBuffer({ label: key, size, usage }) } };
+          }),
+        })
+        : undefined;
+      this.#layouts.set(key, made = { layout, pipelineLayout, nothing });
     }
     return made;
   }

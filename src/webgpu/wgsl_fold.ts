@@ -6,15 +6,18 @@
  */
 import { type Affine, type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { contiguousStrides } from "../compiler/affine.ts";
+import { shareEqual } from "../compiler/share.ts";
+import { isIndexStage, meanOf, sharedWalks } from "../compiler/walks.ts";
 import type { DType } from "../dtype.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { formsOf } from "./simplify.ts";
 import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
-import { type AxisValue, decodeAxes, variable } from "./wgsl_axes.ts";
+import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
 import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
-import { writeWalk } from "./wgsl_walk.ts";
+import { Count, Spread } from "./wgsl_spread.ts";
+import { type WalkOptions, writeWalk } from "./wgsl_walk.ts";
 
 /** At most this many loads are written for one loop turn: compile time grows faster than their number. */
 const mostLoads = 4;
@@ -30,15 +33,20 @@ export interface FoldOptions {
   readonly toScratch?: number;
 }
 
-/** How many points one loop turn takes. */
-export function unrolling(value: Expr, each = 1): number {
-  const loads = Math.max(1, countLoads(value)) * each;
-  return loads * 4 <= mostLoads ? 4 : loads * 2 <= mostLoads ? 2 : 1;
-}
-
-/** Walks of up to this many points are written out. */
-export function flatLength(value: Expr, each = 1): number {
-  return Math.max(1, Math.floor(mostFlatLoads / (Math.max(1, countLoads(value)) * each)));
+/** How a walk is written in which these values are computed, for so many rows abreast. */
+export function walkOptions(
+  axes: readonly number[],
+  vector: number | undefined,
+  values: readonly Expr[],
+  abreast = 1,
+): WalkOptions {
+  const loads = Math.max(1, countLoads(...values)) * abreast;
+  return {
+    axes,
+    vector,
+    unroll: loads * 4 <= mostLoads ? 4 : loads * 2 <= mostLoads ? 2 : 1,
+    flat: Math.max(1, Math.floor(mostFlatLoads / loads)),
+  };
 }
 
 /** Which outputs are written four elements at a time. */
@@ -72,7 +80,8 @@ function rowsAbreast(kernel: Fold, plan: FoldPlan, family: Family): 1 | 4 {
 const fewestForFour = 4096;
 
 /** The dispatch of a simplified fold. */
-export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
+export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
+  const kernel = shareEqual(given);
   const plan = planFold(kernel, family === "software" ? 64 : 16384);
   const abreast = rowsAbreast(kernel, plan, family);
   const lanes = points(kernel.axes) / (plan.parallel === undefined ? abreast : 4);
@@ -89,28 +98,13 @@ export function foldByLanes(kernel: Fold, { family, scratchFrom, toScratch }: Fo
   const results: Value[][] = rows.map(() => []);
   const width: Width = plan.parallel === undefined ? 1 : 4;
   let turns = 0;
-  kernel.stages.forEach((stage, k) => {
-    const written = writeStage(block, stage, rows, plan.inner[k], width, results);
-    written.values.forEach((value, row) => results[row]!.push(value));
-    turns += written.turns;
-  });
-  const wide = vectorOutputs(kernel, plan);
-  kernel.stores.forEach((store, k) => {
-    turns += writeWalk(block, {
-      axes: store.axes,
-      vector: plan.inner[kernel.stages.length + k],
-      unroll: unrolling(store.value, abreast),
-      flat: flatLength(store.value, abreast),
-    }, (inside, places) => {
-      for (const place of places) {
-        rows.forEach((axes, row) => {
-          const emitter = new Emitter(inside, [...axes, ...place], results[row]!);
-          const dtype = kernel.outputs[store.output]!;
-          emitter.store(store.output, store.at, emitter.value(store.value), dtype, wide[store.output]!);
-        });
-      }
-    });
-  });
+  const isSame = (first: number, next: number): boolean => plan.inner[first] === plan.inner[next];
+  for (const walk of sharedWalks(kernel.stages, isSame, family === "software")) {
+    turns += writeReductions(block, kernel.stages, walk, plan.inner[walk[0]!], width, rows, results);
+  }
+  for (const walk of storeWalks(kernel, plan)) {
+    turns += writeStores(block, kernel, plan, walk, rows, results);
+  }
   checkTurns(kernel.label, turns, family);
   return shader.finish();
 }
@@ -133,28 +127,94 @@ function decodeRows(
   });
 }
 
-/** One stage for all rows of an invocation; its results lie in `block`. */
-function writeStage(
+/**
+ * Some stages in one walk, for all rows of an invocation; adds what each row finds to its results, and returns the
+ * turns. `own` = the width of a result.
+ */
+function writeReductions(
   block: Block,
-  stage: Stage,
-  rows: readonly (readonly AxisValue[])[],
+  stages: readonly Stage[],
+  walk: readonly number[],
   vector: number | undefined,
   own: Width,
-  results: readonly (readonly Value[])[],
-): { values: Value[]; turns: number } {
+  rows: readonly (readonly AxisValue[])[],
+  results: readonly Value[][],
+): number {
   const width: Width = vector === undefined ? own : 4;
-  const [unroll, flat] = [unrolling(stage.value, rows.length), flatLength(stage.value, rows.length)];
-  const partials = rows.map(() => new Partial(block, stage.combine, stage.value.dtype, width));
-  const turns = writeWalk(block, { axes: stage.axes, vector, unroll, flat }, (inside, places) => {
-    places.forEach((place, k) =>
-      rows.forEach((axes, row) => {
-        const value = new Emitter(inside, [...axes, ...place], results[row]!).value(stage.value);
-        const at = rowMajor(inside, stage.axes, place);
-        partials[row]!.add(inside, k, widened(value, stage.value.dtype, width), at);
-      })
+  const { axes } = stages[walk[0]!]!;
+  const parts = walk.map((number) => {
+    const stage = stages[number]!;
+    const mean = meanOf(stages, number);
+    const isSpread = mean !== undefined && walk.includes(mean);
+    return { stage, isSpread, value: isSpread ? stages[mean]!.value : stage.value };
+  });
+  const count = parts.some(({ isSpread }) => isSpread) ? new Count(block) : undefined;
+  const textOf = (emitter: Emitter, value: Expr): string => widened(emitter.value(value), value.dtype, width);
+  const reductions = rows.map((row, r) => {
+    const first = new Emitter(block, [...row, ...axes.map(() => fixed(0))], results[r]!);
+    return parts.map(({ stage, isSpread, value }) =>
+      isSpread
+        ? new Spread(block, count!, width, block.let(textOf(first, value)))
+        : new Partial(block, stage.combine, value.dtype, width)
     );
   });
-  return { values: partials.map((partial) => partial.finish(block, vector !== undefined)), turns };
+  const options = walkOptions(axes, vector, parts.map(({ value }) => value), rows.length);
+  const turns = writeWalk(block, options, (inside, places) => {
+    places.forEach((place, k) => {
+      const share = count?.next(inside);
+      rows.forEach((row, r) => {
+        const emitter = new Emitter(inside, [...row, ...place], results[r]!);
+        parts.forEach(({ value }, j) => {
+          const text = textOf(emitter, value);
+          const reduction = reductions[r]![j]!;
+          if (reduction instanceof Spread) reduction.add(inside, text, share!);
+          else reduction.add(inside, k, text, () => rowMajor(inside, axes, place));
+        });
+      });
+    });
+  });
+  reductions.forEach((own, r) => {
+    for (const reduction of own) results[r]!.push(reduction.finish(block, vector !== undefined));
+  });
+  return turns;
+}
+
+/** The numbers of the stores, neighbours together that walk alike. */
+function storeWalks({ stages, stores }: Fold, { inner }: FoldPlan): number[][] {
+  const walks: number[][] = [];
+  stores.forEach((store, k) => {
+    const first = walks.at(-1)?.[0];
+    const joins = first !== undefined && String(stores[first]!.axes) === String(store.axes) &&
+      inner[stages.length + first] === inner[stages.length + k];
+    if (joins) walks.at(-1)!.push(k);
+    else walks.push([k]);
+  });
+  return walks;
+}
+
+/** Some stores in one walk, for all rows of an invocation; returns the turns. */
+function writeStores(
+  block: Block,
+  kernel: Fold,
+  plan: FoldPlan,
+  walk: readonly number[],
+  rows: readonly (readonly AxisValue[])[],
+  results: readonly (readonly Value[])[],
+): number {
+  const stores = walk.map((number) => kernel.stores[number]!);
+  const wide = vectorOutputs(kernel, plan);
+  const vector = plan.inner[kernel.stages.length + walk[0]!];
+  const options = walkOptions(stores[0]!.axes, vector, stores.map(({ value }) => value), rows.length);
+  return writeWalk(block, options, (inside, places) => {
+    for (const place of places) {
+      rows.forEach((row, r) => {
+        const emitter = new Emitter(inside, [...row, ...place], results[r]!);
+        for (const { output, at, value } of stores) {
+          emitter.store(output, at, emitter.value(value), kernel.outputs[output]!, wide[output]!);
+        }
+      });
+    }
+  });
 }
 
 /** The row-major position of a point, as an i32 text. */
@@ -179,12 +239,12 @@ export class Partial {
 
   /** Whether the result is the place of an extremum. */
   get isPlace(): boolean {
-    return this.combine === "argMax" || this.combine === "argMin";
+    return isIndexStage(this);
   }
 
-  /** Takes in the value of a point; `k` = its number among those of one loop turn. */
-  add(inside: Block, k: number, value: string, place: string): void {
-    if (this.isPlace) return this.#addPlace(inside, value, place);
+  /** Takes in the value of a point; `k` = its number among those of one loop turn, `place` names its position. */
+  add(inside: Block, k: number, value: string, place: () => string): void {
+    if (this.isPlace) return this.#addPlace(inside, value, place());
     const name = this.#slot(k % 4);
     const joined = combineText(this.combine, name, value, this.dtype, this.width, inside.shader.helpers);
     inside.lines.push(`${name} = ${joined};`);

@@ -6,6 +6,7 @@
  * @module
  */
 import { type Fold, points, type Stage } from "../compiler/kernel.ts";
+import { isIndexStage } from "../compiler/walks.ts";
 import { checkTurns, type Dispatch, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
@@ -94,7 +95,7 @@ function writeStage(
   const partial = new Partial(block, stage.combine, dtype, width);
   const turns = share(block, stage.axes, team, width, (inside, place) => {
     const value = new Emitter(inside, [...axes, ...place], results).value(stage.value);
-    partial.add(inside, 0, widened(value, dtype, width), rowMajor(inside, stage.axes, place));
+    partial.add(inside, 0, widened(value, dtype, width), () => rowMajor(inside, stage.axes, place));
   });
   const value = partial.isPlace
     ? joinPlaces(block, stage, number, team, partial.extremum())
@@ -103,8 +104,9 @@ function writeStage(
 }
 
 /** Whether four neighbours of a row can be taken at once. */
-function canBeWide({ combine, axes, value }: Stage, first: number): boolean {
-  return !combine.startsWith("arg") && axes.length === 1 && axes[0]! % 4 === 0 &&
+function canBeWide(stage: Stage, first: number): boolean {
+  const { axes, value } = stage;
+  return !isIndexStage(stage) && axes.length === 1 && axes[0]! % 4 === 0 &&
     loadCost(value, first) <= 3 * loadCost(value, undefined);
 }
 

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { children, mapExpr } from "../compiler/expression.ts";
-import type { Affine, Expr, Fold } from "../compiler/kernel.ts";
+import { children, mapExpr } from "./expression.ts";
+import type { Affine, Expr, Fold } from "./kernel.ts";
 
 /** The same kernel, in which expressions that are equal are the same object. */
 export function shareEqual(kernel: Fold): Fold {
