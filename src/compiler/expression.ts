@@ -80,3 +80,17 @@ export function mapForms(expr: Expr, f: (form: Affine) => Affine): Expr {
 export function mapAffine(root: Expr, f: (form: Affine) => Affine): Expr {
   return mapExpr(root, (expr) => mapForms(expr, f));
 }
+
+/** Every affine form in expressions that are walked together. */
+export function formsOf(...roots: readonly Expr[]): Affine[] {
+  const forms: Affine[] = [];
+  const seen = new Set<Expr>();
+  for (const root of roots) {
+    forEachExpr(root, (expr) => {
+      if (expr.kind === "index") forms.push(expr.form);
+      if (expr.kind === "load" || expr.kind === "gather") forms.push(expr.at);
+      if ("guards" in expr) forms.push(...expr.guards.map((guard) => guard.form));
+    }, seen);
+  }
+  return forms;
+}

@@ -10,9 +10,10 @@
  *
  * @module
  */
+import { formsOf } from "../compiler/expression.ts";
 import { type Contraction, type Expr, points } from "../compiler/kernel.ts";
 import { allGuards, dependsOn, loadsOf } from "./contraction_axes.ts";
-import { formsOf, type Loop, mergeAxes, numberAxes } from "./expression_axes.ts";
+import { type Loop, mergeAxes, numberAxes } from "./expression_axes.ts";
 import { aligned } from "./protocol.ts";
 
 /** An operand: what it depends on, and where its panels are made. */
@@ -143,7 +144,7 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const waiting = workspace.reserve(waitingRows * strip * width * 4);
   const tiles = parts > 1 ? scratch.reserve(parts * allTiles * tileBytes) : waiting;
   const storeForms = [
-    ...formsOf(kernel.stores.map(({ value }) => value)),
+    ...formsOf(...kernel.stores.map(({ value }) => value)),
     ...kernel.stores.map(({ at }) => at),
   ];
   return {
@@ -236,7 +237,7 @@ function planOperand(
   },
 ): OperandPlan {
   const { groups, batches, inner, depth, size, own, other, scratch, workspace } = surroundings;
-  const forms = formsOf([value]);
+  const forms = formsOf(value);
   const batchAxes = groups.batch.filter(({ axis }) => dependsOn(forms, axis));
   const ownBatches = product(batchAxes);
   const bytes = ownBatches * own.panels * size * inner * 4;
@@ -319,7 +320,7 @@ function readableRight(
 
 function directOperand({ value, axes }: Side, innerAxes: readonly Loop[]): DirectOperand | undefined {
   if (value.kind !== "load" || value.dtype !== "f32" || value.guards.length > 0) return undefined;
-  const forms = formsOf([value]);
+  const forms = formsOf(value);
   const [across, inner] = [mergeAxes(axes, forms), mergeAxes(innerAxes, forms)];
   if (across.length > 1 || inner.length > 1) return undefined;
   const bytes = ([axis]: readonly Loop[]): number => 4 * (axis ? value.at.coefficients[axis.axis] ?? 0 : 0);

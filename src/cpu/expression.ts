@@ -8,6 +8,7 @@
  * @module
  */
 import type { DType } from "../dtype.ts";
+import { children } from "../compiler/expression.ts";
 import type { Affine, Expr, Store } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
 import { binary, cast, unary } from "./expression_operations.ts";
@@ -81,7 +82,7 @@ export class Emitter {
       const uses = (own.get(e) ?? 0) + 1;
       own.set(e, uses);
       this.#uses.set(e, Math.max(uses, this.#uses.get(e) ?? 0));
-      if (uses === 1) operands(e).forEach(visit);
+      if (uses === 1) children(e).forEach(visit);
     };
     roots.forEach(visit);
   }
@@ -132,7 +133,7 @@ export class Emitter {
       }
       if (e.kind === "reduced") found.add(stageKey(e.stage));
       if (e.kind === "accumulator") found.add(accumulatorKey);
-      for (const operand of operands(e)) for (const key of this.#dependenciesOf(operand)) found.add(key);
+      for (const operand of children(e)) for (const key of this.#dependenciesOf(operand)) found.add(key);
       this.#dependencies.set(e, known = found);
     }
     return known;
@@ -385,24 +386,6 @@ export class Emitter {
       if (exact && lane > 0) f.get(exact.count).i32(lane).op("i32.gt_s").if(write);
       else write();
     }
-  }
-}
-
-/** The expressions that an expression is made of. */
-export function operands(e: Expr): readonly Expr[] {
-  switch (e.kind) {
-    case "gather":
-      return [e.index];
-    case "unary":
-    case "cast":
-    case "bitcast":
-      return [e.x];
-    case "binary":
-      return [e.a, e.b];
-    case "select":
-      return [e.condition, e.a, e.b];
-    default:
-      return [];
   }
 }
 

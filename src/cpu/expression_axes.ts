@@ -3,8 +3,8 @@
  *
  * @module
  */
+import { children } from "../compiler/expression.ts";
 import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
-import { operands } from "./expression.ts";
 
 /** A loop over one or several axes of a kernel, under the number of the last of them. */
 export interface Loop {
@@ -18,7 +18,7 @@ export function reachable(roots: readonly Expr[]): Set<Expr> {
   const visit = (e: Expr): void => {
     if (found.has(e)) return;
     found.add(e);
-    operands(e).forEach(visit);
+    children(e).forEach(visit);
   };
   roots.forEach(visit);
   return found;
@@ -27,15 +27,6 @@ export function reachable(roots: readonly Expr[]): Set<Expr> {
 /** The guards of loads and gathers of an expression. */
 export function guardsOf(e: Expr): readonly Guard[] {
   return e.kind === "load" || e.kind === "gather" ? e.guards : [];
-}
-
-/** All affine forms of expressions. */
-export function formsOf(roots: readonly Expr[]): Affine[] {
-  return [...reachable(roots)].flatMap((e) => [
-    ...(e.kind === "load" || e.kind === "gather" ? [e.at] : []),
-    ...(e.kind === "index" ? [e.form] : []),
-    ...(e.kind === "inside" ? e.guards : guardsOf(e)).map((guard) => guard.form),
-  ]);
 }
 
 /** Axes `first`, `first + 1`, … of the given sizes. */

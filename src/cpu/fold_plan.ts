@@ -9,11 +9,11 @@
  *
  * @module
  */
-import { type Affine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
-import { operands } from "./expression.ts";
+import { children, formsOf } from "../compiler/expression.ts";
+import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { shareEqual } from "../compiler/share.ts";
 import { isIndexStage, sharedWalks } from "../compiler/walks.ts";
-import { formsOf, type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
+import { type Loop, mergeAxes, numberAxes, reachable } from "./expression_axes.ts";
 
 /** The loops of a stage or a store inside a point. In the row schedule the lanes run along the last one. */
 export interface InnerPlan {
@@ -89,14 +89,14 @@ function vectors(size: number): number {
 export function planFold(kernel: Fold): FoldPlan {
   const { axes, stages, stores } = kernel;
   const roots = [...stages, ...stores].map(({ value }) => value);
-  const forms = [...formsOf(roots), ...stores.map(({ at }) => at)];
+  const forms = [...formsOf(...roots), ...stores.map(({ at }) => at)];
   const parallel = mergeAxes(numberAxes(axes, 0), forms);
   const inner = [
     ...stages.map((stage) => ({ roots: [stage.value], at: [], axes: stage.axes, stage })),
     ...stores.map((store) => ({ roots: [store.value], at: [store.at], axes: store.axes, stage: undefined })),
   ].map((part) => ({
     ...part,
-    loops: mergeAxes(numberAxes(part.axes, axes.length), [...formsOf(part.roots), ...part.at]),
+    loops: mergeAxes(numberAxes(part.axes, axes.length), [...formsOf(...part.roots), ...part.at]),
   }));
 
   const total = points(axes);
@@ -234,11 +234,11 @@ function keptValues(kernel: Fold, plans: readonly InnerPlan[]): FoldPlan["kept"]
     });
     const visit = (e: Expr): void => {
       if (kept.some(({ value }) => value === e) || !isDear(e)) return;
-      const isInner = formsOf([e]).some((form) =>
+      const isInner = formsOf(e).some((form) =>
         form.coefficients.some((c, k) => c !== 0 && k >= kernel.axes.length)
       );
       if (known.has(e) && isInner) kept.push({ value: e, walk, at: { offset: 0, coefficients } });
-      else operands(e).forEach(visit);
+      else children(e).forEach(visit);
     };
     for (const other of later) {
       if (sameLoops(plans[walk]!, plans[walks.indexOf(other)]!)) visit(other.value);

@@ -8,11 +8,10 @@
  * @module
  */
 import { contiguousStrides } from "../compiler/affine.ts";
-import { mapAffine, mapExpr } from "../compiler/expression.ts";
+import { formsOf, mapAffine, mapExpr } from "../compiler/expression.ts";
 import { type Affine, type Contraction, type Expr, type Fold, points } from "../compiler/kernel.ts";
 import { layoutOf, ownAxes, readingOf, type Side } from "./contraction_plan.ts";
 import { countLoads, loadCost } from "./fold_plan.ts";
-import { formsOf } from "./simplify.ts";
 
 /** Largest scratch buffer that an operand is written to, in elements. */
 const mostPacked = 2 ** 24;

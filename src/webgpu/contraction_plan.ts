@@ -5,17 +5,10 @@
  * @module
  */
 import { contiguousStrides } from "../compiler/affine.ts";
-import { mapAffine } from "../compiler/expression.ts";
+import { formsOf, mapAffine } from "../compiler/expression.ts";
 import { type Affine, type Contraction, type Expr, points } from "../compiler/kernel.ts";
 import { isContiguous, loadCost } from "./fold_plan.ts";
-import {
-  type AxisLists,
-  axisLists,
-  formsOf,
-  rearranged,
-  simplifyContraction,
-  transposed,
-} from "./simplify.ts";
+import { type AxisLists, axisLists, rearranged, simplifyContraction, transposed } from "./simplify.ts";
 
 /** How an operand is read: four along its own axis, four along the inner axis, or one by one. */
 export type Reading = "own" | "inner" | "single";

@@ -3,19 +3,8 @@
  *
  * @module
  */
-import type { Affine, Contraction, Expr, Fold } from "../compiler/kernel.ts";
-import { forEachExpr, mapAffine } from "../compiler/expression.ts";
-
-/** Every affine form in an expression. */
-export function formsOf(expr: Expr): Affine[] {
-  const forms: Affine[] = [];
-  forEachExpr(expr, (node) => {
-    if (node.kind === "index") forms.push(node.form);
-    if (node.kind === "load" || node.kind === "gather") forms.push(node.at);
-    if ("guards" in node) forms.push(...node.guards.map((guard) => guard.form));
-  });
-  return forms;
-}
+import type { Affine, Contraction, Fold } from "../compiler/kernel.ts";
+import { formsOf, mapAffine } from "../compiler/expression.ts";
 
 /** New axis lists and the same forms over them. */
 interface Collapsed {

@@ -6,9 +6,9 @@
  *
  * @module
  */
+import { formsOf } from "../compiler/expression.ts";
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { readingOf } from "./contraction_plan.ts";
-import { formsOf } from "./simplify.ts";
 
 /**
  * A tile of the output, computed by one workgroup. Its invocations lie in a grid of `rowLanes` by

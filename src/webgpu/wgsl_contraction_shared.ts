@@ -7,10 +7,10 @@
  *
  * @module
  */
+import { formsOf } from "../compiler/expression.ts";
 import { type Contraction, points } from "../compiler/kernel.ts";
 import { layoutOf, ownAxes, type Reading, readingOf, type Side } from "./contraction_plan.ts";
 import type { Dispatch } from "./schedule.ts";
-import { formsOf } from "./simplify.ts";
 import { depth, sizeOf, type Tiling } from "./tiles.ts";
 import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";

@@ -4,13 +4,13 @@
  *
  * @module
  */
+import { formsOf } from "../compiler/expression.ts";
 import { type Affine, type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { contiguousStrides } from "../compiler/affine.ts";
 import { shareEqual } from "../compiler/share.ts";
 import { isIndexStage, meanOf, sharedWalks } from "../compiler/walks.ts";
 import type { DType } from "../dtype.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
-import { formsOf } from "./simplify.ts";
 import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
