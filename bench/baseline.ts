@@ -14,7 +14,7 @@ import { median } from "./rounds.ts";
 export interface Machine {
   /** Of this library. */
   readonly device: "cpu" | "webgpu";
-  /** The processor's name, or for webgpu the adapter's. */
+  /** The processor's name, or for webgpu the adapter's, with the processor's where that is what computes. */
   readonly hardware: string;
   /** Threads of the processor. */
   readonly threads: number;

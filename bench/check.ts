@@ -17,7 +17,7 @@ import {
   withRatios,
 } from "./baseline.ts";
 import { type Case, chosenCases } from "./cases.ts";
-import { adapterName, processorName } from "./machine.ts";
+import { adapterHardware, processorName } from "./machine.ts";
 import { denoCommand, Participant } from "./participant.ts";
 import { isFigure, measure, median } from "./rounds.ts";
 
@@ -73,7 +73,7 @@ class Contest {
 }
 
 async function machineOf(device: Device): Promise<Machine | undefined> {
-  const hardware = device === "cpu" ? await processorName() : await adapterName();
+  const hardware = device === "cpu" ? await processorName() : await adapterHardware();
   return hardware === undefined ? undefined : { device, hardware, threads: navigator.hardwareConcurrency };
 }
 

@@ -42,6 +42,12 @@ export async function adapterName(): Promise<string | undefined> {
   return adapter.info.description || `${adapter.info.vendor} ${adapter.info.device}`;
 }
 
+/** What WebGPU's speed depends on: the adapter, and the processor where that is what computes; undefined without one. */
+export async function adapterHardware(): Promise<string | undefined> {
+  const [name, isGpu] = [await adapterName(), await hasGpu()];
+  return name === undefined || isGpu ? name : `${name} on ${await processorName()}`;
+}
+
 /** One line about where and when figures were measured. */
 export async function describeRun(): Promise<string> {
   const date = new Date().toISOString().slice(0, 10);
