@@ -12,7 +12,13 @@ import { control, type GeneratedKernel } from "../src/cpu/protocol.ts";
 
 const size = 1000;
 
-/** y[i] = x[i] + amount, in chunks of 100; amount 7 traps, 8 is no WebAssembly at all, 9 takes a while. */
+/** Chunks of the phases of `generate`'s kernels, by the amount; every phase does the same work, or a part of it. */
+const phasesOf: Record<number, number[]> = { 11: [1], 12: [1, 10], 13: [1, 1], 14: [10, 1], 15: [0, 10] };
+
+/**
+ * y[i] = x[i] + amount, in chunks of 100 (11 and 13: of 1000); amount 7 traps, 8 is no WebAssembly at all, 9 takes a
+ * while.
+ */
 function generate(kernel: Kernel): GeneratedKernel {
   const amount = Number(kernel.label.split(" ")[1]);
   const module = new ModuleBuilder({ memory: { shared: true, maximumPages: 65536 } });
@@ -21,7 +27,8 @@ function generate(kernel: Kernel): GeneratedKernel {
   const [x, y, at] = [f.local("i32"), f.local("i32"), f.local("i32")];
   const turns = f.local("i32");
   f.get(args!).load("i32.load").set(x).get(args!).load("i32.load", 4).set(y);
-  f.get(begin!).i32(400).op("i32.mul").set(at).get(end!).i32(400).op("i32.mul").set(end!);
+  const chunk = amount === 11 || amount === 13 ? 4000 : 400;
+  f.get(begin!).i32(chunk).op("i32.mul").set(at).get(end!).i32(chunk).op("i32.mul").set(end!);
   if (amount === 7) f.i32(-4).load("i32.load").op("drop");
   if (amount === 9) f.range(turns, 0, 300_000, 1, () => {});
   f.range(at, at, end!, 4, () => {
@@ -29,7 +36,7 @@ function generate(kernel: Kernel): GeneratedKernel {
     f.store("i32.store");
   });
   const bytes = amount === 8 ? new Uint8Array([1, 2, 3]) : module.bytes();
-  return { bytes, phases: [10], scratchBytes: 0, workspaceBytes: 0 };
+  return { bytes, phases: phasesOf[amount] ?? [10], scratchBytes: 0, workspaceBytes: 0 };
 }
 
 function adder(amount: number): Kernel {
@@ -85,6 +92,28 @@ for (const threads of [1, 2, 3]) {
       device.write(x, ramp);
       program.run([x], [y]);
       assertEquals(await read(device, y), raised(1999));
+    });
+  });
+}
+
+for (const threads of [1, 2, 3]) {
+  Deno.test(`phases of one chunk, of many and of none follow one another on ${threads} threads`, async () => {
+    await withDevice(threads, async (device) => {
+      const kinds = [11, 13, 11, 1, 12, 11, 14, 15, 2];
+      for (const last of [11, 12, 13, 14, 1]) {
+        const amounts = Array.from({ length: 400 }, (_, k) => kinds[(k * k + (k >> 3)) % kinds.length]!);
+        amounts.push(11, last);
+        const sum = amounts.reduce((a, b) => a + b);
+        const program = device.compile(chain(amounts));
+        const [x, y] = [device.allocate(size * 4), device.allocate(size * 4)];
+        device.write(x, ramp);
+        for (let k = 0; k < 4; k++) program.run([k % 2 ? y : x], [k % 2 ? x : y]);
+        assertEquals(await read(device, x), raised(4 * sum));
+        const times = await device.profile(program, [x], [y]);
+        assertEquals(times.length, amounts.length);
+        assert(times.every(({ milliseconds }) => milliseconds >= 0 && milliseconds < 1000));
+        assertEquals(await read(device, y), raised(5 * sum));
+      }
     });
   });
 }

@@ -1,7 +1,8 @@
 /**
  * One compute thread of the cpu device. It follows the list of records in shared memory and walks the
  * launches of each program; the threads take chunks one after another, so that a fast thread takes more of
- * them, and meet at a barrier after every phase. The main thread takes no part.
+ * them, and meet at a barrier after every phase. Phases of a single chunk are done by the first thread, which
+ * goes on to the next of them at once. The main thread takes no part.
  *
  * @module
  */
@@ -41,13 +42,22 @@ function runProgram(current: number, start: number): void {
   if (thread === 0) recordTime(current, 0);
   let at = start + program.first;
   for (let launch = 0; launch < launches; launch++) {
-    const run = compiled(current, launch, at);
     const args = (current + record.args + words[at + 3]!) * 4;
     const phases = words[at + 4]!;
+    const isLast = launch === launches - 1;
     for (let phase = 0; phase < phases; phase++) {
-      takeChunks(current, launch, run, words[at + 5 + phase]!, args, phase, workspace);
-      const last = phase === phases - 1;
-      barrier(current, last ? launch + 1 : 0, last && launch === launches - 1);
+      const chunks = words[at + 5 + phase]!;
+      const endsLaunch = phase === phases - 1;
+      if (chunks > 1 || thread === 0) {
+        takeChunks(current, launch, compiled(current, launch, at), chunks, args, phase, workspace);
+      }
+      // Chunks of the next phase, which for the last of a launch lies behind the words of the next launch.
+      const next = words[at + 5 + phase + (endsLaunch ? 6 : 1)]!;
+      if (chunks === 1 && next === 1 && !(endsLaunch && isLast)) {
+        if (endsLaunch && thread === 0) recordTime(current, launch + 1);
+      } else {
+        barrier(current, endsLaunch ? launch + 1 : 0, endsLaunch && isLast);
+      }
     }
     at += 5 + phases;
   }
@@ -64,16 +74,17 @@ function takeChunks(
   workspace: number,
 ): void {
   if (!run) return;
-  // Several chunks at a time where there are many, so that taking them costs little.
-  const step = Math.max(1, Math.floor(chunks / (16 * threads)));
-  while (true) {
-    const begin = Atomics.add(words, control.nextChunk, step);
-    if (begin >= chunks) return;
-    try {
+  try {
+    if (chunks === 1) return run(0, 1, args, phase, workspace);
+    // Several chunks at a time where there are many, so that taking them costs little.
+    const step = Math.max(1, Math.floor(chunks / (16 * threads)));
+    while (true) {
+      const begin = Atomics.add(words, control.nextChunk, step);
+      if (begin >= chunks) return;
       run(begin, Math.min(begin + step, chunks), args, phase, workspace);
-    } catch (error) {
-      return reportFailure(current, launch, error);
     }
+  } catch (error) {
+    reportFailure(current, launch, error);
   }
 }
 
