@@ -459,17 +459,26 @@ function moments(rows: number, size: number, [across, along]: readonly [number, 
   };
 }
 
-webgpuTest("mean and squared deviations of one walk are as exact as those of two", async (device) => {
-  for (const [rows, size] of [[5, 1], [3, 2], [7, 3], [6, 36], [9, 257], [4096, 8], [40, 1020]] as const) {
+webgpuTest("mean and squared deviations of one walk are exact, wherever the row lies", async (device) => {
+  const sizes = [[5, 1], [3, 2], [7, 3], [6, 36], [9, 257], [4096, 8], [40, 1020], [2, 9409]] as const;
+  for (const [rows, size] of sizes) {
     const values = noise(rows * size);
-    // Far from zero compared with their spread, where a difference of two sums of squares would lose everything.
-    const far = values.map((value) => 1000 + value);
-    // One value far from all others, first or last.
-    const lone = values.map((value, k) => k % size === (k % 2) * (size - 1) ? 5000 : value);
-    const outputs = [rows, rows, rows];
+    const data: Record<string, Float32Array> = {
+      noise: values,
+      // Far from zero compared with their spread, where a difference of two sums of squares would lose everything.
+      far: values.map((value) => 1000 + value),
+      // One value far from all others: the first of a row, or the last.
+      lone: values.map((value, k) => k % size === (k % 2) * (size - 1) ? 1e5 : value),
+      // Sums that grow steadily round in one direction.
+      ramp: values.map((_, k) => (k % size) / size + Math.floor(k / size)),
+    };
     for (const strides of [[size, 1], [1, rows]] as const) {
-      for (const data of [values, far, lone]) {
-        await check(device, moments(rows, size, strides), [data], outputs, 4e-6, 0.1 * size);
+      for (const [name, row] of Object.entries(data)) {
+        const kernel = {
+          ...moments(rows, size, strides),
+          label: `${name}: moments ${rows} ${size} ${strides}`,
+        };
+        await check(device, kernel, [row], [rows, rows, rows], 6e-6, 0.05 * size);
       }
     }
   }
@@ -477,6 +486,37 @@ webgpuTest("mean and squared deviations of one walk are as exact as those of two
   const { actual } = await runBoth(device, moments(3, 8, [8, 1]), [endless], [3, 3, 3]);
   assertEquals([...actual[0]!], [Infinity, NaN, 19.5]);
   assertEquals([...actual[2]!], [NaN, NaN, 42]);
+});
+
+webgpuTest("deviations of deviations, and of integers, take the walks that they need", async (device) => {
+  for (const [rows, size] of [[5, 7], [64, 8], [40, 33], [4096, 12]] as const) {
+    for (const dtype of ["f32", "i32"] as const) {
+      const binary = (op: BinaryOp, a: Expr, b: Expr): Expr => ({ kind: "binary", dtype, op, a, b });
+      const squared = (x: Expr, stage: number): Expr => {
+        const apart = binary("sub", x, binary("div", reduced(stage, dtype), constant(size, dtype)));
+        return binary("mul", apart, apart);
+      };
+      const x = load(0, form([size, 1]), dtype);
+      const sum = (value: Expr): Stage => ({ combine: "sum", axes: [size], dtype, value });
+      const stages = [sum(x), sum(squared(x, 0)), sum(squared(squared(x, 0), 1))];
+      const kernel: Fold = {
+        kind: "fold",
+        label: `twice ${rows} ${size} ${dtype}`,
+        inputs: [dtype],
+        outputs: [dtype, dtype],
+        axes: [rows],
+        stages,
+        stores: [1, 2].map((stage, output) => ({
+          output,
+          at: form([1]),
+          axes: [],
+          value: reduced(stage, dtype),
+        })),
+      };
+      const data = dtype === "f32" ? noise(rows * size) : integers(rows * size, 50);
+      await check(device, kernel, [data], [rows, rows], dtype === "f32" ? 6e-6 : 0, 0.05 * size);
+    }
+  }
 });
 
 webgpuTest("stages that share a walk may combine differently", async (device) => {

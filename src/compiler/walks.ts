@@ -27,10 +27,9 @@ export function sharedWalks(
   stages.forEach((stage, k) => {
     const walk = walks.at(-1);
     const first = walk && stages[walk[0]!]!;
-    const isFree = (walk: readonly number[]): boolean =>
-      !needs(stage, walk) || (withSpread && walk.includes(meanOf(stages, k) ?? -1));
     const joins = first && !isIndexStage(stage) && !isIndexStage(first) &&
-      String(first.axes) === String(stage.axes) && isFree(walk) && canJoin(walk[0]!, k);
+      String(first.axes) === String(stage.axes) && canJoin(walk[0]!, k) &&
+      (!needs(stage, walk) || (withSpread && isSpreadIn(walk, stages, k)));
     if (joins) walk.push(k);
     else walks.push([k]);
   });
@@ -44,15 +43,20 @@ function needs({ value }: Stage, walk: readonly number[]): boolean {
   return found;
 }
 
+/** Whether a stage is about the mean of a stage of the walk, and needs nothing else of the walk. */
+function isSpreadIn(walk: readonly number[], stages: readonly Stage[], number: number): boolean {
+  const mean = meanOf(stages, number);
+  return mean !== undefined && walk.includes(mean) && !needs(stages[mean]!, walk);
+}
+
 /**
  * The stage whose mean a stage of squared deviations is about, Σ (x − Σx / n)², as in a layer norm; undefined if it
- * is no such stage. Equal expressions must be the same object: see `shareEqual`.
+ * is no such stage, in f32. Equal expressions must be the same object: see `shareEqual`.
  */
 export function meanOf(stages: readonly Stage[], number: number): number | undefined {
   const { combine, value, axes } = stages[number]!;
-  if (combine !== "sum" || value.kind !== "binary" || value.op !== "mul" || value.a !== value.b) {
-    return undefined;
-  }
+  if (combine !== "sum" || value.kind !== "binary" || value.op !== "mul") return undefined;
+  if (value.a !== value.b || value.dtype !== "f32") return undefined;
   const deviation = value.a;
   if (deviation.kind !== "binary" || deviation.op !== "sub") return undefined;
   const { a: x, b: mean } = deviation;

@@ -5,18 +5,17 @@
  * @module
  */
 import { formsOf } from "../compiler/expression.ts";
-import { type Affine, type Combine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
-import { contiguousStrides } from "../compiler/affine.ts";
+import { type Affine, type Expr, type Fold, points, type Stage } from "../compiler/kernel.ts";
 import { shareEqual } from "../compiler/share.ts";
-import { isIndexStage, meanOf, sharedWalks } from "../compiler/walks.ts";
-import type { DType } from "../dtype.ts";
+import { meanOf, sharedWalks } from "../compiler/walks.ts";
 import { countLoads, type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
-import { Emitter, type Value, widened } from "./wgsl_expression.ts";
-import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
-import { Count, Spread } from "./wgsl_spread.ts";
+import { component, Emitter, type Value, widened } from "./wgsl_expression.ts";
+import type { Width } from "./wgsl_math.ts";
+import { Partial, rowMajor } from "./wgsl_partial.ts";
+import { median, Spread, walkAgain } from "./wgsl_spread.ts";
 import { type WalkOptions, writeWalk } from "./wgsl_walk.ts";
 
 /** At most this many loads are written for one loop turn: compile time grows faster than their number. */
@@ -34,11 +33,11 @@ export interface FoldOptions {
 }
 
 /** How a walk is written in which these values are computed, for so many rows abreast. */
-export function walkOptions(
+function walkOptions(
   axes: readonly number[],
   vector: number | undefined,
   values: readonly Expr[],
-  abreast = 1,
+  abreast: number,
 ): WalkOptions {
   const loads = Math.max(1, countLoads(...values)) * abreast;
   return {
@@ -102,8 +101,9 @@ export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: Fol
   for (const walk of sharedWalks(kernel.stages, isSame, family === "software")) {
     turns += writeReductions(block, kernel.stages, walk, plan.inner[walk[0]!], width, rows, results);
   }
+  const wide = vectorOutputs(kernel, plan);
   for (const walk of storeWalks(kernel, plan)) {
-    turns += writeStores(block, kernel, plan, walk, rows, results);
+    turns += writeStores(block, kernel, plan, wide, walk, rows, results);
   }
   checkTurns(kernel.label, turns, family);
   return shader.finish();
@@ -148,35 +148,79 @@ function writeReductions(
     const isSpread = mean !== undefined && walk.includes(mean);
     return { stage, isSpread, value: isSpread ? stages[mean]!.value : stage.value };
   });
-  const count = parts.some(({ isSpread }) => isSpread) ? new Count(block) : undefined;
-  const textOf = (emitter: Emitter, value: Expr): string => widened(emitter.value(value), value.dtype, width);
-  const reductions = rows.map((row, r) => {
-    const first = new Emitter(block, [...row, ...axes.map(() => fixed(0))], results[r]!);
-    return parts.map(({ stage, isSpread, value }) =>
-      isSpread
-        ? new Spread(block, count!, width, block.let(textOf(first, value)))
-        : new Partial(block, stage.combine, value.dtype, width)
-    );
-  });
-  const options = walkOptions(axes, vector, parts.map(({ value }) => value), rows.length);
-  const turns = writeWalk(block, options, (inside, places) => {
-    places.forEach((place, k) => {
-      const share = count?.next(inside);
-      rows.forEach((row, r) => {
-        const emitter = new Emitter(inside, [...row, ...place], results[r]!);
-        parts.forEach(({ value }, j) => {
-          const text = textOf(emitter, value);
-          const reduction = reductions[r]![j]!;
-          if (reduction instanceof Spread) reduction.add(inside, text, share!);
-          else reduction.add(inside, k, text, () => rowMajor(inside, axes, place));
-        });
-      });
+  const across = vector !== undefined;
+  const reductions = rows.map((row, r) =>
+    parts.map(({ stage, isSpread, value }) => {
+      if (!isSpread) return new Partial(block, stage.combine, value.dtype, width);
+      const origin = originOf(block, value, axes, vector, row, results[r]!);
+      const length = block.shader.number(`length ${block.shader.id(stage)}`, points(axes), "f32");
+      return new Spread(block, width, origin, length);
+    })
+  );
+  const walkOf = (block: Block, used: readonly Expr[], visit: PartVisit): number =>
+    writeWalk(block, walkOptions(axes, vector, used, rows.length), (inside, places) => {
+      places.forEach((place, k) =>
+        rows.forEach((row, r) => {
+          const emitter = new Emitter(inside, [...row, ...place], results[r]!);
+          used.forEach((value, part) => {
+            const text = widened(emitter.value(value), value.dtype, width);
+            visit(inside, { k, row: r, part }, text, () => rowMajor(inside, axes, place));
+          });
+        })
+      );
     });
+  let turns = walkOf(block, parts.map(({ value }) => value), (inside, { k, row, part }, text, place) => {
+    reductions[row]![part]!.add(inside, k, text, place);
   });
-  reductions.forEach((own, r) => {
-    for (const reduction of own) results[r]!.push(reduction.finish(block, vector !== undefined));
+  const found = parts.map(({ value }, part) => {
+    const ofRows = reductions.map((own) => own[part]!);
+    if (!ofRows.every((own) => own instanceof Spread)) {
+      return ofRows.map((own) => (own as Partial).finish(block, across));
+    }
+    const finished = ofRows.map((own) => own.finish(across));
+    turns += walkAgain(
+      block,
+      finished,
+      width,
+      across,
+      (again, visit) => walkOf(again, [value], (inside, { k, row }, text) => visit(inside, k, row, text)),
+    );
+    return finished.map((own) => own.value);
   });
+  for (const values of found) values.forEach((value, row) => results[row]!.push(value));
   return turns;
+}
+
+/** What is done with the value of one part for one row at one place; `at.k` = the number of the place in its turn. */
+type PartVisit = (
+  inside: Block,
+  at: { readonly k: number; readonly row: number; readonly part: number },
+  value: string,
+  place: () => string,
+) => void;
+
+/** The median of a row's first three values, if they are read four at a time, or of the first, a middle and the last. */
+function originOf(
+  block: Block,
+  value: Expr,
+  axes: readonly number[],
+  vector: number | undefined,
+  row: readonly AxisValue[],
+  results: readonly Value[],
+): string {
+  const at = (place: readonly AxisValue[]): Value =>
+    new Emitter(block, [...row, ...place], results).value(value);
+  if (vector !== undefined) {
+    const four = at(axes.map((_, axis) => ({ ...fixed(0), isVector: axis === vector })));
+    return median(block, [component(four, 0), component(four, 1), component(four, 2)]);
+  }
+  const { shader } = block;
+  const part = (share: number): string =>
+    at(axes.map((size, axis) => {
+      const place = Math.max(0, Math.floor((size - 1) * share));
+      return variable(shader.number(`${share} of ${shader.id(value)} along ${axis}`, place), 0);
+    })).text;
+  return median(block, [at(axes.map(() => fixed(0))).text, part(0.5), part(1)]);
 }
 
 /** The numbers of the stores, neighbours together that walk alike. */
@@ -196,14 +240,14 @@ function storeWalks({ stages, stores }: Fold, { inner }: FoldPlan): number[][] {
 function writeStores(
   block: Block,
   kernel: Fold,
-  plan: FoldPlan,
+  { inner }: FoldPlan,
+  wide: readonly boolean[],
   walk: readonly number[],
   rows: readonly (readonly AxisValue[])[],
   results: readonly (readonly Value[])[],
 ): number {
   const stores = walk.map((number) => kernel.stores[number]!);
-  const wide = vectorOutputs(kernel, plan);
-  const vector = plan.inner[kernel.stages.length + walk[0]!];
+  const vector = inner[kernel.stages.length + walk[0]!];
   const options = walkOptions(stores[0]!.axes, vector, stores.map(({ value }) => value), rows.length);
   return writeWalk(block, options, (inside, places) => {
     for (const place of places) {
@@ -215,99 +259,4 @@ function writeStores(
       });
     }
   });
-}
-
-/** The row-major position of a point, as an i32 text. */
-export function rowMajor(block: Block, axes: readonly number[], place: readonly AxisValue[]): string {
-  const at = { offset: 0, coefficients: contiguousStrides(axes) };
-  return `i32(${new Emitter(block, place).address(at).text})`;
-}
-
-/** Partial results of a reduction. Neighbouring points go to different ones, which is faster and more exact. */
-export class Partial {
-  readonly #names: string[] = [];
-  readonly #places: string[] = [];
-
-  constructor(
-    readonly block: Block,
-    readonly combine: Combine,
-    readonly dtype: DType,
-    readonly width: Width,
-  ) {
-    this.#slot(0);
-  }
-
-  /** Whether the result is the place of an extremum. */
-  get isPlace(): boolean {
-    return isIndexStage(this);
-  }
-
-  /** Takes in the value of a point; `k` = its number among those of one loop turn, `place` names its position. */
-  add(inside: Block, k: number, value: string, place: () => string): void {
-    if (this.isPlace) return this.#addPlace(inside, value, place());
-    const name = this.#slot(k % 4);
-    const joined = combineText(this.combine, name, value, this.dtype, this.width, inside.shader.helpers);
-    inside.lines.push(`${name} = ${joined};`);
-  }
-
-  /** Value and place of the extremum so far. */
-  extremum(): [value: string, place: string] {
-    return [this.#names[0]!, this.#places[0]!];
-  }
-
-  /** The result; `across`: the four components are joined too. */
-  finish(block: Block, across: boolean): Value {
-    if (this.isPlace) return { text: this.#places[0]!, width: this.width, depth: block.depth };
-    const { helpers } = block.shader;
-    const join = (a: string, b: string, width: Width): string =>
-      block.let(combineText(this.combine, a, b, this.dtype, width, helpers));
-    // Pairs first: ((0, 1), (2, 3)).
-    let names = this.#names;
-    while (names.length > 1) {
-      names = names.flatMap((name, k) =>
-        k % 2 === 1 ? [] : k + 1 < names.length ? [join(name, names[k + 1]!, this.width)] : [name]
-      );
-    }
-    const [text] = names as [string];
-    if (!across) {
-      return {
-        text: block.let(`${typeName(this.dtype, this.width)}(${text})`),
-        width: this.width,
-        depth: block.depth,
-      };
-    }
-    const pairs = [join(`${text}.x`, `${text}.y`, 1), join(`${text}.z`, `${text}.w`, 1)] as const;
-    return { text: join(pairs[0], pairs[1], 1), width: 1, depth: block.depth };
-  }
-
-  #slot(k: number): string {
-    while (this.#names.length <= k) {
-      const start = startText(this.combine, this.dtype, this.width);
-      const name = this.block.variable(this.dtype, this.width, start);
-      this.#names.push(name);
-      if (this.isPlace) {
-        this.#places.push(
-          this.block.variable("i32", this.width, splat(literal(0, "i32"), "i32", this.width)),
-        );
-      }
-    }
-    return this.#names[k]!;
-  }
-
-  #addPlace(inside: Block, value: string, place: string): void {
-    const [best, at] = this.extremum();
-    const { helpers } = inside.shader;
-    let better = `${value} ${this.combine === "argMax" ? ">" : "<"} ${best}`;
-    if (this.dtype === "f32") {
-      const nan = helpers.use("isNan", this.width);
-      better = `(${better}) | (${nan}(${value}) & !${nan}(${best}))`;
-    } else if (this.dtype === "bool") {
-      better = this.combine === "argMax" ? `${value} & !${best}` : `!${value} & ${best}`;
-    }
-    const found = inside.define(better);
-    inside.lines.push(
-      `${at} = select(${at}, ${splat(place, "i32", this.width)}, ${found});`,
-      `${best} = select(${best}, ${value}, ${found});`,
-    );
-  }
 }

@@ -11,7 +11,8 @@ import { checkTurns, type Dispatch, parametersOf } from "./schedule.ts";
 import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
-import { type FoldOptions, Partial, rowMajor } from "./wgsl_fold.ts";
+import type { FoldOptions } from "./wgsl_fold.ts";
+import { Partial, rowMajor } from "./wgsl_partial.ts";
 import { combineText, storedType, type Width } from "./wgsl_math.ts";
 import { loadCost } from "./fold_plan.ts";
 

@@ -1,61 +1,97 @@
 /**
  * The sum of squared deviations from a mean, found in the walk that finds the mean: a loop less over the row, where
- * loads take the time. Mean and squares so far are corrected by each value (B. P. Welford, Technometrics 4(3), 1962,
- * p. 419). That loses digits where the mean is far from zero compared with the deviations, so the row's first value is
- * taken off before: then their ratio is at most √n, since no value of a row is further from its mean than √n standard
- * deviations.
+ * loads take the time.
+ *
+ * With an origin o that is taken off every value, Σ (x − x̄)² = Σ (x − o)² − (Σ (x − o))² / n. The difference loses
+ * digits in proportion to (o − x̄)² / σ², which is small unless o is far from nearly all other values. So o is the
+ * median of three of them; where it is bad all the same, the row is walked once more, about the mean.
  *
  * @module
  */
-import type { Block } from "./wgsl.ts";
+import { Block } from "./wgsl.ts";
+import { Partial } from "./wgsl_partial.ts";
 import { splat, type Width } from "./wgsl_math.ts";
 import type { Value } from "./wgsl_expression.ts";
 
-/** How many values a walk has seen. */
-export class Count {
-  readonly name: string;
+/** From this (o − x̄)² / σ² on a row is walked once more. */
+const mostShift = 9;
 
-  constructor(block: Block) {
-    this.name = block.variable("f32", 1, "0.0f");
+/** The median of three values. */
+export function median(block: Block, [a, b, c]: readonly [string, string, string]): string {
+  return block.let(`max(min(${a}, ${b}), min(max(${a}, ${b}), ${c}))`);
+}
+
+/** The squared deviations of a row of `length` values, which are taken in `width` at a time. */
+export class Spread {
+  readonly #sum: Partial;
+  readonly #squares: Partial;
+
+  constructor(
+    readonly block: Block,
+    readonly width: Width,
+    readonly origin: string,
+    readonly length: string,
+  ) {
+    this.#sum = new Partial(block, "sum", "f32", width);
+    this.#squares = new Partial(block, "sum", "f32", width);
   }
 
-  /** Counts one more; returns its share of the mean. */
-  next(inside: Block): string {
-    inside.lines.push(`${this.name} = ${this.name} + 1.0f;`);
-    return inside.define(`1.0f / ${this.name}`);
+  /** Takes in a value; `k` = its number among those of one loop turn. */
+  add(inside: Block, k: number, value: string): void {
+    const apart = inside.let(`${value} - ${this.origin}`);
+    this.#sum.add(inside, k, apart);
+    this.#squares.add(inside, k, inside.let(`${apart} * ${apart}`));
+  }
+
+  /** The result; `across`: the four components are joined too. */
+  finish(across: boolean): Finished {
+    const { block, length, origin } = this;
+    const [sum, squares] = [this.#sum.finish(block, across), this.#squares.finish(block, across)];
+    const shift = block.let(`${sum.text} / ${length}`);
+    const lost = block.let(`${sum.text} * ${shift}`);
+    const text = block.variable("f32", squares.width, `${squares.text} - ${lost}`);
+    const isBad = `${lost} > ${text} * ${splat(`${mostShift}.0f`, "f32", squares.width)}`;
+    return {
+      value: { ...squares, text },
+      origin,
+      shift,
+      isBad: squares.width === 4 ? `any(${isBad})` : isBad,
+    };
   }
 }
 
-/** The squared deviations of a row; with four values at a time, those of each of the four by itself. */
-export class Spread {
-  readonly #mean: string;
-  readonly #squares: string;
+/** What a spread has found. */
+export interface Finished {
+  /** A variable. */
+  readonly value: Value;
+  readonly origin: string;
+  /** The mean less the origin. */
+  readonly shift: string;
+  /** Whether too many digits were lost. */
+  readonly isBad: string;
+}
 
-  /** `origin` = what is taken off every value. */
-  constructor(block: Block, readonly count: Count, readonly width: Width, readonly origin: string) {
-    const start = splat("0.0f", "f32", width);
-    this.#mean = block.variable("f32", width, start);
-    this.#squares = block.variable("f32", width, start);
-  }
-
-  /** Takes in a value with its share of the mean. */
-  add(inside: Block, value: string, share: string): void {
-    const shifted = inside.let(`${value} - ${this.origin}`);
-    const before = inside.define(`${shifted} - ${this.#mean}`);
-    inside.lines.push(
-      `${this.#mean} = ${this.#mean} + ${before} * ${splat(share, "f32", this.width)};`,
-      `${this.#squares} = ${this.#squares} + ${before} * (${shifted} - ${this.#mean});`,
-    );
-  }
-
-  /** The result; `across`: the four components are joined too, which have seen as many values each. */
-  finish(block: Block, across: boolean): Value {
-    const sum = (text: string): string => `(${text}.x + ${text}.y) + (${text}.z + ${text}.w)`;
-    const { depth } = block;
-    if (!across) return { text: block.define(this.#squares), width: this.width, depth };
-    const mean = block.define(`(${sum(this.#mean)}) * 0.25f`);
-    const apart = block.define(`${this.#mean} - vec4<f32>(${mean})`);
-    const squares = block.define(`${this.#squares} + ${apart} * ${apart} * ${this.count.name}`);
-    return { text: block.define(sum(squares)), width: 1, depth };
-  }
+/**
+ * Walks some rows again if one of them is bad. `walk` calls its visitor with each value of each row and returns the
+ * loop turns; they are returned.
+ */
+export function walkAgain(
+  block: Block,
+  rows: readonly Finished[],
+  width: Width,
+  across: boolean,
+  walk: (block: Block, visit: (inside: Block, k: number, row: number, value: string) => void) => number,
+): number {
+  const again = new Block(block.shader, block);
+  const squares = rows.map(() => new Partial(again, "sum", "f32", width));
+  const turns = walk(again, (inside, k, row, value) => {
+    const { origin, shift } = rows[row]!;
+    const apart = inside.let(`${value} - ${origin} - ${shift}`);
+    squares[row]!.add(inside, k, inside.let(`${apart} * ${apart}`));
+  });
+  rows.forEach(({ value }, row) => {
+    again.lines.push(`${value.text} = ${squares[row]!.finish(again, across).text};`);
+  });
+  block.nest(`if (${rows.map(({ isBad }) => isBad).join(" || ")})`, again);
+  return turns;
 }
