@@ -18,6 +18,15 @@ export function rowMajor(block: Block, axes: readonly number[], place: readonly 
   return `i32(${new Emitter(block, place).address(at).text})`;
 }
 
+/** A value of a row at one place; `k` = the number of the place in its loop turn, `position` writes where that is. */
+export interface Taken {
+  readonly row: number;
+  readonly part: number;
+  readonly k: number;
+  readonly text: string;
+  readonly position: () => string;
+}
+
 /** Partial results of a reduction. Neighbouring points go to different ones, which is faster and more exact. */
 export class Partial {
   readonly #names: string[] = [];

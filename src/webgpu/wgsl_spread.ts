@@ -9,7 +9,7 @@
  * @module
  */
 import { Block } from "./wgsl.ts";
-import { Partial } from "./wgsl_partial.ts";
+import { Partial, type Taken } from "./wgsl_partial.ts";
 import { splat, type Width } from "./wgsl_math.ts";
 import type { Value } from "./wgsl_expression.ts";
 
@@ -25,7 +25,10 @@ export function median(block: Block, [a, b, c]: readonly [string, string, string
 export class Spread {
   readonly #sum: Partial;
   readonly #squares: Partial;
+  /** What was found: a variable, the mean less the origin, and whether too many digits were lost. */
+  #found: { readonly value: Value; readonly shift: string; readonly isBad: string } | undefined;
 
+  /** `origin` = what is taken off every value. */
   constructor(
     readonly block: Block,
     readonly width: Width,
@@ -44,54 +47,34 @@ export class Spread {
   }
 
   /** The result; `across`: the four components are joined too. */
-  finish(across: boolean): Finished {
-    const { block, length, origin } = this;
+  finish(block: Block, across: boolean): Value {
     const [sum, squares] = [this.#sum.finish(block, across), this.#squares.finish(block, across)];
-    const shift = block.let(`${sum.text} / ${length}`);
+    const shift = block.let(`${sum.text} / ${this.length}`);
     const lost = block.let(`${sum.text} * ${shift}`);
-    const text = block.variable("f32", squares.width, `${squares.text} - ${lost}`);
-    const isBad = `${lost} > ${text} * ${splat(`${mostShift}.0f`, "f32", squares.width)}`;
-    return {
-      value: { ...squares, text },
-      origin,
-      shift,
-      isBad: squares.width === 4 ? `any(${isBad})` : isBad,
-    };
+    const value = { ...squares, text: block.variable("f32", squares.width, `${squares.text} - ${lost}`) };
+    const isMore = `${lost} > ${value.text} * ${splat(`${mostShift}.0f`, "f32", value.width)}`;
+    this.#found = { value, shift, isBad: value.width === 4 ? `any(${isMore})` : isMore };
+    return value;
   }
-}
 
-/** What a spread has found. */
-export interface Finished {
-  /** A variable. */
-  readonly value: Value;
-  readonly origin: string;
-  /** The mean less the origin. */
-  readonly shift: string;
-  /** Whether too many digits were lost. */
-  readonly isBad: string;
-}
-
-/**
- * Walks some rows again if one of them is bad. `walk` calls its visitor with each value of each row and returns the
- * loop turns; they are returned.
- */
-export function walkAgain(
-  block: Block,
-  rows: readonly Finished[],
-  width: Width,
-  across: boolean,
-  walk: (block: Block, visit: (inside: Block, k: number, row: number, value: string) => void) => number,
-): number {
-  const again = new Block(block.shader, block);
-  const squares = rows.map(() => new Partial(again, "sum", "f32", width));
-  const turns = walk(again, (inside, k, row, value) => {
-    const { origin, shift } = rows[row]!;
-    const apart = inside.let(`${value} - ${origin} - ${shift}`);
-    squares[row]!.add(inside, k, inside.let(`${apart} * ${apart}`));
-  });
-  rows.forEach(({ value }, row) => {
-    again.lines.push(`${value.text} = ${squares[row]!.finish(again, across).text};`);
-  });
-  block.nest(`if (${rows.map(({ isBad }) => isBad).join(" || ")})`, again);
-  return turns;
+  /** Finished rows are walked again if one of them is bad; returns the loop turns, as `walk` does. */
+  static again(
+    block: Block,
+    rows: readonly Spread[],
+    across: boolean,
+    walk: (inside: Block, take: (inside: Block, taken: Taken) => void) => number,
+  ): number {
+    const found = rows.map((row) => row.#found!);
+    const again = new Block(block.shader, block);
+    const squares = rows.map(({ width }) => new Partial(again, "sum", "f32", width));
+    const turns = walk(again, (inside, { row, k, text }) => {
+      const apart = inside.let(`${text} - ${rows[row]!.origin} - ${found[row]!.shift}`);
+      squares[row]!.add(inside, k, inside.let(`${apart} * ${apart}`));
+    });
+    found.forEach(({ value }, row) => {
+      again.lines.push(`${value.text} = ${squares[row]!.finish(again, across).text};`);
+    });
+    block.nest(`if (${found.map(({ isBad }) => isBad).join(" || ")})`, again);
+    return turns;
+  }
 }
