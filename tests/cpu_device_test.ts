@@ -8,7 +8,7 @@ import { ModuleBuilder } from "../src/cpu/assembler.ts";
 import { CpuDevice } from "../src/cpu/device.ts";
 import { SharedHeap } from "../src/cpu/memory.ts";
 import { createCpuBackend } from "../src/cpu/mod.ts";
-import { control, type GeneratedKernel } from "../src/cpu/protocol.ts";
+import { control, failure, type GeneratedKernel, heapStart, record } from "../src/cpu/protocol.ts";
 
 const size = 1000;
 
@@ -220,6 +220,22 @@ Deno.test("timers of the main thread run while a program runs", async () => {
     await read(device, buffer);
     clearInterval(timer);
     assert(ticks >= 3, `${ticks} ticks`);
+  });
+});
+
+Deno.test("nothing in the control block lies in the place of something else", () => {
+  const ends = {
+    failure: control.failure + failure.message + failure.maximumBytes / 4,
+    firstRecord: control.firstRecord + record.args,
+    taken: heapStart / 4,
+  };
+  const places = Object.entries({ ...control }).sort(([, a], [, b]) => a - b) as [
+    keyof typeof control,
+    number,
+  ][];
+  places.forEach(([name, start], k) => {
+    const end = name in ends ? ends[name as keyof typeof ends] : start + 1;
+    assert(end <= (places[k + 1]?.[1] ?? heapStart / 4), `${name} reaches to ${end}`);
   });
 });
 

@@ -7,6 +7,7 @@ import type { Backend } from "../compiler/backend.ts";
 import { ModuleBuilder } from "./assembler.ts";
 import { generate } from "./codegen.ts";
 import { CpuDevice } from "./device.ts";
+import { mostThreads } from "./protocol.ts";
 
 /** Choices that are usually left to the machine. */
 export interface CpuOptions {
@@ -23,8 +24,8 @@ export interface CpuOptions {
 // deno-lint-ignore require-await
 export async function createCpuBackend(options: CpuOptions = {}): Promise<Backend> {
   const threads = options.threads ?? threadsFromEnvironment() ?? navigator.hardwareConcurrency;
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256) {
-    throw new RangeError(`Cannot start ${threads} threads: give a whole number from 1 to 256`);
+  if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads) {
+    throw new RangeError(`Cannot start ${threads} threads: give a whole number from 1 to ${mostThreads}`);
   }
   const relaxedSimd = options.relaxedSimd ?? hasRelaxedSimd();
   return new CpuDevice(threads, { relaxedSimd }, generate);

@@ -70,19 +70,24 @@ export const control = {
   arrived: 48,
   /** Threads asleep at the present barrier. */
   sleeping: 64,
-  /** The next chunk of the present phase that no thread has taken. */
-  nextChunk: 80,
   /** The first failure that the main thread has not taken yet: 0, or 1 while it is written, or 2. */
-  failure: 96,
+  failure: 80,
   /** The first record: it runs nothing, its `next` leads to the first run. */
-  firstRecord: 128,
+  firstRecord: 352,
+  /** How many chunks of each thread's share of the present phase are taken: a cache line for each thread. */
+  taken: 512,
 } as const;
+
+/** Most threads of a device. */
+export const mostThreads = 256;
+/** Words of a cache line. */
+export const lineWords = 16;
 
 /** Words of the failure, from `control.failure`: state, number of the run, launch, bytes of the message, message. */
 export const failure = { run: 1, launch: 2, length: 3, message: 4, maximumBytes: 1024 } as const;
 
 /** First byte of memory that the allocator hands out. */
-export const heapStart = 4096;
+export const heapStart = 4 * (control.taken + lineWords * mostThreads);
 
 /** Words of a run's record. */
 export const record = {

@@ -1,7 +1,8 @@
 /**
  * One compute thread of the cpu device. It follows the list of records in shared memory and walks the
- * launches of each program; the threads take chunks one after another, so that a fast thread takes more of
- * them, and meet at a barrier after every phase. Phases of a single chunk are done by the first thread, which
+ * launches of each program; every thread takes the chunks of its own share, since what it computes in one
+ * launch it mostly reads in the next, from a cache near to it, and then what others have left of theirs. They
+ * meet at a barrier after every phase. Phases of a single chunk are done by the first thread, which
  * goes on to the next of them at once. The main thread takes no part.
  *
  * @module
@@ -10,6 +11,7 @@ import { workerData } from "node:worker_threads";
 import {
   control,
   failure,
+  lineWords,
   program,
   record,
   type RunKernel,
@@ -76,16 +78,25 @@ function takeChunks(
   if (!run) return;
   try {
     if (chunks === 1) return run(0, 1, args, phase, workspace);
-    // Several chunks at a time where there are many, so that taking them costs little.
-    const step = Math.max(1, Math.floor(chunks / (16 * threads)));
-    while (true) {
-      const begin = Atomics.add(words, control.nextChunk, step);
-      if (begin >= chunks) return;
-      run(begin, Math.min(begin + step, chunks), args, phase, workspace);
+    for (let k = 0; k < threads; k++) {
+      const owner = (thread + k) % threads;
+      const [first, end] = [shareStart(owner, chunks), shareStart(owner + 1, chunks)];
+      // Several chunks at a time where there are many, so that taking them costs little.
+      const step = Math.max(1, Math.floor((end - first) / 16));
+      const taken = control.taken + owner * lineWords;
+      while (first + Atomics.load(words, taken) < end) {
+        const begin = first + Atomics.add(words, taken, step);
+        if (begin < end) run(begin, Math.min(begin + step, end), args, phase, workspace);
+      }
     }
   } catch (error) {
     reportFailure(current, launch, error);
   }
+}
+
+/** Where the share of a thread begins. */
+function shareStart(owner: number, chunks: number): number {
+  return Math.floor((owner * chunks) / threads);
 }
 
 /** Compiles every kernel of a program, each thread beginning elsewhere: the engine shares code of equal bytes. */
@@ -126,7 +137,7 @@ function barrier(current: number, launch: number, endsRun: boolean): void {
   const generation = Atomics.load(words, control.generation);
   if (Atomics.add(words, control.arrived, 1) + 1 < threads) return waitWhile(control.generation, generation);
   Atomics.store(words, control.arrived, 0);
-  Atomics.store(words, control.nextChunk, 0);
+  for (let owner = 0; owner < threads; owner++) Atomics.store(words, control.taken + owner * lineWords, 0);
   if (launch > 0) recordTime(current, launch);
   if (endsRun) {
     const completed = Atomics.add(words, control.completed, 1) + 1;
