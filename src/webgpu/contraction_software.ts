@@ -16,9 +16,9 @@ import { type Tile, tilesAlong } from "./wgsl_tile.ts";
 const perProduct = 0.33;
 /** A workgroup that does nothing. */
 const perWorkgroup = 700;
-/** To compile one load or store, and one product, spread over 250 runs. */
-const compileAccess = 10000;
-const compileProduct = 2400;
+/** To compile one load or store, and one product, spread over 500 runs. */
+const compileAccess = 5000;
+const compileProduct = 1200;
 /** Threads that run workgroups. */
 const threads = 2;
 
