@@ -11,8 +11,8 @@ import { type Job, serve } from "./serve.ts";
 /** Operations of the kernels. */
 type Kind = "referenceCompute" | "referenceMemory";
 
-/** Bytes that the kernel for memory reads and writes: more than caches hold. */
-const bytes = 2 ** 26;
+/** Bytes that the kernel for memory reads, and as many that it writes: as much as the cases move. */
+const bytes = 2 ** 23;
 
 /** Runs in a worker: multiplications and additions on numbers that stay in registers, or a copy. */
 const worker = `
