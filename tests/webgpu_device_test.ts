@@ -30,20 +30,21 @@ function map(label: string, axes: readonly number[], inputs: number, value: Expr
 
 const binary = (op: BinaryOp, a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op, a, b });
 const one: Expr = { kind: "constant", dtype: "f32", value: 1 };
-const increment = map("increment", [10], 1, binary("add", load(0, [1]), one));
+const increment = (length: number): Fold => map("increment", [length], 1, binary("add", load(0, [1]), one));
 
 /** x → x + 1 `steps` times, through two temporary slots. */
-function chain(steps: number): Program {
+function chain(steps: number, length = 10): Program {
+  const kernel = increment(length);
   const buffer = (kind: "input" | "output" | "temporary", index: number) => ({
-    length: 10,
+    length,
     dtype: "f32" as const,
     place: { kind, index },
   });
   return {
     buffers: [buffer("input", 0), buffer("output", 0), buffer("temporary", 0), buffer("temporary", 1)],
-    slots: [40, 40],
+    slots: [4 * length, 4 * length],
     launches: Array.from({ length: steps }, (_, k) => ({
-      kernel: increment,
+      kernel,
       inputs: [k === 0 ? 0 : 2 + (k - 1) % 2],
       outputs: [k === steps - 1 ? 1 : 2 + k % 2],
     })),
@@ -62,24 +63,26 @@ webgpuTest("a program of many launches, run again with other and with the same b
 });
 
 webgpuTest("other outputs make bind groups only for the steps that write them", async (device) => {
-  const executable = device.compile(chain(50));
-  const input = device.allocate(40);
-  device.write(input, new Float32Array(10));
+  // So long that launches are not joined.
+  const length = 10_000;
+  const executable = device.compile(chain(50, length));
+  const input = device.allocate(4 * length);
+  device.write(input, new Float32Array(length));
   const made: string[] = [];
   const { createBindGroup } = device.gpu;
   device.gpu.createBindGroup = (descriptor) => {
     made.push(descriptor.label!);
     return createBindGroup.call(device.gpu, descriptor);
   };
-  const outputs = Array.from({ length: 3 }, () => device.allocate(40));
+  const outputs = Array.from({ length: 3 }, () => device.allocate(4 * length));
   try {
     for (const output of outputs) executable.run([input], [output]);
   } finally {
     device.gpu.createBindGroup = createBindGroup;
   }
   assertEquals(made.length, 50 + 1 + 1);
-  const results = await device.read(outputs.map((buffer) => ({ buffer, length: 10, dtype: "f32" as const })));
-  for (const result of results) assertEquals(result, new Float32Array(10).fill(50));
+  const results = await device.read(outputs.map((buffer) => ({ buffer, length, dtype: "f32" as const })));
+  for (const result of results) assertEquals(result, new Float32Array(length).fill(50));
   executable.release();
   for (const each of [input, ...outputs]) each.release();
 });
@@ -196,7 +199,7 @@ webgpuTest("identical kernels are compiled once; progress counts kernels", (devi
   const seen: string[] = [];
   device.compile(chain(3), (done, total) => seen.push(`${done}/${total}`)).release();
   assertEquals(seen, ["1/3", "2/3", "3/3"]);
-  assertStringIncludes(device.describe(increment), "@compute @workgroup_size");
+  assertStringIncludes(device.describe(increment(10)), "@compute @workgroup_size");
   return Promise.resolve();
 });
 

@@ -12,12 +12,15 @@ import { fewThreads, type ReductionLimits } from "../compiler/split.ts";
 import { arrayType, type TensorData } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
 import type { OpenDevice } from "./adapter.ts";
-import { type CompiledSchedule, type LaunchPiece, Recorder, WebgpuExecutable } from "./executable.ts";
+import type { LaunchPiece } from "./bound.ts";
+import { Recorder, WebgpuExecutable } from "./executable.ts";
 import { bufferUsage } from "./flags.ts";
 import { generate } from "./generate.ts";
+import { isTiny, type JoinOptions } from "./join.ts";
 import { Counted, MemoryPool, WebgpuBuffer } from "./memory.ts";
 import { numbered, Pipelines } from "./pipelines.ts";
 import { Readback } from "./readback.ts";
+import type { Schedule } from "./schedule.ts";
 import type { TileChoice, Tiling } from "./tiles.ts";
 import { millisecondsOf, race, recordTimes, repeated } from "./timing.ts";
 import { type Window, windows } from "./windows.ts";
@@ -39,12 +42,13 @@ export class WebgpuDevice implements Backend {
   readonly reductions: ReductionLimits;
   readonly gpu: GPUDevice;
   readonly pool: MemoryPool;
+  readonly pipelines: Pipelines;
   readonly readback: Readback;
+  readonly joinOptions: JoinOptions;
   readonly hasTimestamps: boolean;
   readonly #open: OpenDevice;
   readonly #live = new Counted();
-  readonly #pipelines: Pipelines;
-  readonly #schedules = new Map<string, CompiledSchedule>();
+  readonly #schedules = new Map<string, Schedule>();
   readonly #constants = new Map<string, GPUBuffer>();
   #failure: Error | undefined;
   #checks: Promise<void> = Promise.resolve();
@@ -57,12 +61,19 @@ export class WebgpuDevice implements Backend {
     this.reductions = open.family === "gpu" ? gpuReductions : { ...fewThreads, longest: 16384 };
     this.hasTimestamps = open.hasTimestamps;
     const { maxBufferSize, maxStorageBufferBindingSize } = open.gpu.limits;
+    this.joinOptions = {
+      family: open.family,
+      most: {
+        storage: open.gpu.limits.maxStorageBuffersPerShaderStage,
+        uniform: open.gpu.limits.maxUniformBuffersPerShaderStage,
+      },
+    };
     this.pool = new MemoryPool(
       open.gpu,
       { buffer: maxBufferSize, binding: maxStorageBufferBindingSize, total: totalMemory(open.isSoftware) },
       (error) => this.#fail(error),
     );
-    this.#pipelines = new Pipelines(open.gpu, open.isSoftware, (check) => this.#await(check));
+    this.pipelines = new Pipelines(open.gpu, open.isSoftware, (check) => this.#await(check));
     this.readback = new Readback(open.gpu, maxBufferSize);
     open.gpu.addEventListener(
       "uncapturederror",
@@ -125,8 +136,8 @@ export class WebgpuDevice implements Backend {
     const { family, tuner, lanes } = this.#open;
     const { dispatches, tiles } = generate(kernel, family, tuner.choose(kernel), lanes);
     const head = tiles === undefined ? "" : `// tiles of ${tiles}\n`;
-    return head + dispatches.map(({ label, code, workgroups, bindings }) => {
-      const words = bindings.flatMap((binding) => binding.words ?? []);
+    return head + dispatches.map(({ label, code, workgroups, parts }) => {
+      const words = parts.bindings.flatMap((binding) => binding.words ?? []);
       const parameters = words.length === 0 ? "" : `, parameters ${words.join(" ")}`;
       return `// ${label}: ${workgroups.join(" x ")} workgroups${parameters}\n${code}`;
     }).join("\n");
@@ -211,7 +222,7 @@ export class WebgpuDevice implements Backend {
   /** The error with the kernel that its message names. */
   #explain(message: string, what: string): DeviceError {
     const text = message.trim() || "the driver gives no reason";
-    for (const { label, code } of this.#pipelines.all()) {
+    for (const { label, code } of this.pipelines.all()) {
       if (!message.includes(`'${label}'`)) continue;
       return new DeviceError(`Cannot run kernel ${label}: ${text}`, label, numbered(code));
     }
@@ -238,21 +249,26 @@ export class WebgpuDevice implements Backend {
     };
     return windows(launch.kernel, lengths, limits).map(({ kernel, inputs, outputs }) => {
       const key = kernelKey(kernel);
-      let compiled = this.#schedules.get(key);
-      if (compiled === undefined) {
+      let schedule = this.#schedules.get(key);
+      if (schedule === undefined) {
         const tiles = this.#open.tuner.choose(
           kernel,
           (tilings) => this.#timeTilings(kernel, tilings, inputs, outputs),
         );
-        this.#schedules.set(key, compiled = this.#schedule(kernel, tiles));
+        this.#schedules.set(key, schedule = this.#schedule(kernel, tiles));
       }
-      return { ...compiled, inputs, outputs };
+      return { schedule, inputs, outputs };
     });
   }
 
-  #schedule(kernel: Kernel, tiles: TileChoice): CompiledSchedule {
-    const schedule = generate(kernel, this.#open.family, tiles, this.#open.lanes);
-    return { schedule, pipelines: schedule.dispatches.map((each) => this.#pipelines.get(each)) };
+  #schedule(kernel: Kernel, tiles: TileChoice): Schedule {
+    const { family, lanes } = this.#open;
+    const schedule = generate(kernel, family, tiles, lanes);
+    for (const dispatch of schedule.dispatches) {
+      // The driver compiles while the next shader is written. What is tiny may be joined with others.
+      if (!isTiny(dispatch, family)) this.pipelines.get(dispatch);
+    }
+    return schedule;
   }
 
   /** Milliseconds of a kernel with each of several tilings, on buffers with any content. */
@@ -270,7 +286,7 @@ export class WebgpuDevice implements Backend {
     const program = repeated(kernel, lengths(inputs), lengths(outputs));
     const executables = tilings.map((tiling) => {
       const schedule = this.#schedule(kernel, { limits: this.#open.tuner.limits, tiling });
-      const piece = { ...schedule, inputs: whole(inputs), outputs: whole(outputs) };
+      const piece = { schedule, inputs: whole(inputs), outputs: whole(outputs) };
       return new WebgpuExecutable(this, program, program.launches.map(() => [piece]));
     });
     const [given, results] = [allocated(inputs), allocated(outputs)];

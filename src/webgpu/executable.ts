@@ -6,24 +6,23 @@
  * @module
  */
 import type { DeviceBuffer, Executable } from "../compiler/backend.ts";
-import type { Launch, Program, ProgramBuffer } from "../compiler/kernel.ts";
+import type { Program } from "../compiler/kernel.ts";
+import {
+  bindLaunch,
+  type BoundBinding,
+  type BoundDispatch,
+  type BoundLaunch,
+  type LaunchPiece,
+  type Source,
+} from "./bound.ts";
+import type { WebgpuDevice } from "./device.ts";
+import { joinTiny } from "./join.ts";
 import type { Memory, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline } from "./pipelines.ts";
-import type { Access, Schedule } from "./schedule.ts";
-import type { Window } from "./windows.ts";
-import type { WebgpuDevice } from "./device.ts";
+import type { Access } from "./schedule.ts";
 
-/** Where a binding finds its memory in a run. */
-interface Source {
-  readonly kind: "input" | "output" | "temporary" | "scratch" | "constants";
-  readonly index: number;
-}
-
-interface StepBinding {
-  readonly source: Source;
+interface StepBinding extends BoundBinding {
   readonly access: Access;
-  readonly offset: number;
-  readonly size: number;
   /** The content of constants. */
   readonly gpu?: GPUBuffer;
 }
@@ -37,24 +36,9 @@ interface Step {
   readonly groups: Map<string, GPUBindGroup>;
 }
 
-/** One launch of the program. */
-interface CompiledLaunch {
-  readonly label: string;
+/** A launch with its compiled shaders. */
+interface CompiledLaunch extends Pick<BoundLaunch, "label" | "inputs" | "outputs"> {
   readonly steps: readonly Step[];
-  readonly inputs: readonly Source[];
-  readonly outputs: readonly Source[];
-}
-
-/** A schedule with compiled shaders, and the windows that its kernel sees. */
-export interface CompiledSchedule {
-  readonly schedule: Schedule;
-  readonly pipelines: readonly Pipeline[];
-}
-
-/** A schedule for one launch and the windows of the launch's buffers. */
-export interface LaunchPiece extends CompiledSchedule {
-  readonly inputs: readonly Window[];
-  readonly outputs: readonly Window[];
 }
 
 /** What a run with certain memory needs; kept for the next run with the same memory. */
@@ -68,9 +52,6 @@ export interface Prepared {
 const perSubmit = 128;
 /** How many sets of buffers are remembered, of a program and of each of its steps. */
 const mostPrepared = 8;
-
-/** Bindings are padded to this many bytes, so that a last vector of four is whole. */
-const padding = 16;
 
 /** A compiled program. */
 export class WebgpuExecutable implements Executable {
@@ -88,11 +69,10 @@ export class WebgpuExecutable implements Executable {
       schedule.scratch.forEach((length, k) => scratch[k] = Math.max(scratch[k] ?? 0, 4 * length));
     }
     this.#scratch = scratch;
-    this.launches = program.launches.map((launch, k) => ({
-      label: labelOf(launch, pieces[k]!),
-      steps: pieces[k]!.flatMap((piece) => this.#stepsOf(launch, piece)),
-      inputs: launch.inputs.map((buffer) => sourceOf(program.buffers[buffer]!)),
-      outputs: launch.outputs.map((buffer) => sourceOf(program.buffers[buffer]!)),
+    const launches = program.launches.map((launch, k) => bindLaunch(launch, pieces[k]!, program.buffers));
+    this.launches = joinTiny(launches, device.joinOptions).map(({ dispatches, ...launch }) => ({
+      ...launch,
+      steps: dispatches.map((each) => this.#stepOf(each)),
     }));
   }
 
@@ -173,27 +153,17 @@ export class WebgpuExecutable implements Executable {
     }
   }
 
-  #stepsOf(launch: Launch, piece: LaunchPiece): Step[] {
-    const { buffers } = this.#program;
-    return piece.schedule.dispatches.map((dispatch, k) => ({
-      pipeline: piece.pipelines[k]!,
+  #stepOf({ dispatch, bindings }: BoundDispatch): Step {
+    return {
+      pipeline: this.#device.pipelines.get(dispatch),
       workgroups: dispatch.workgroups,
       groups: new Map(),
-      bindings: dispatch.bindings.map((binding): StepBinding => {
-        const { kind, index, access, words } = binding;
-        if (kind === "constants") {
-          const gpu = this.#device.constants(words!);
-          return { source: { kind, index }, access, offset: 0, size: gpu.size, gpu };
-        }
-        if (kind === "scratch") {
-          return { source: { kind, index }, access, offset: 0, size: padded(piece.schedule.scratch[index]!) };
-        }
-        const list = kind === "input" ? launch.inputs : launch.outputs;
-        const window = (kind === "input" ? piece.inputs : piece.outputs)[index]!;
-        const source = sourceOf(buffers[list[index]!]!);
-        return { source, access, offset: 4 * window.first, size: padded(window.length) };
-      }),
-    }));
+      bindings: dispatch.parts.bindings.map(({ access, words }, k): StepBinding => ({
+        ...bindings[k]!,
+        access,
+        ...(words === undefined ? {} : { gpu: this.#device.constants(words) }),
+      })),
+    };
   }
 
   #memoryOf(buffers: readonly DeviceBuffer[], kind: "input" | "output"): Memory[] {
@@ -311,19 +281,4 @@ export class Recorder {
     this.endPass();
     this.device.queue.submit([this.encoder.finish()]);
   }
-}
-
-/** The kernel's label, with the tiles in which it is computed. */
-function labelOf({ kernel }: Launch, pieces: readonly LaunchPiece[]): string {
-  const tiles = pieces[0]?.schedule.tiles;
-  return tiles === undefined ? kernel.label : `${kernel.label} in tiles of ${tiles}`;
-}
-
-function sourceOf({ place }: ProgramBuffer): Source {
-  return { kind: place.kind, index: place.index };
-}
-
-/** Bytes of a binding of this many elements. */
-function padded(length: number): number {
-  return Math.max(padding, Math.ceil((4 * length) / padding) * padding);
 }

@@ -58,7 +58,7 @@ export class Pipelines {
   }
 
   /** The pipeline of a dispatch. */
-  get({ label, code, bindings }: Dispatch): Pipeline {
+  get({ label, code, parts: { bindings } }: Dispatch): Pipeline {
     const known = this.#pipelines.get(code);
     if (known !== undefined) return known;
     const most = this.device.limits.maxStorageBuffersPerShaderStage;

@@ -26,12 +26,32 @@ export function parametersOf(family: Family): "uniform" | "storage" {
   return family === "gpu" ? "uniform" : "storage";
 }
 
+/** A binding as a shader declares it: an array of elements of `type`. */
+export interface Variable extends Binding {
+  readonly name: string;
+  readonly type: string;
+}
+
+/** What a shader is made of. */
+export interface ShaderParts {
+  readonly bindings: readonly Variable[];
+  /** Declarations of arrays in workgroup memory. */
+  readonly shared: readonly string[];
+  readonly functions: readonly string[];
+  /** Lines of the main function, which knows `group` and `local`. */
+  readonly body: readonly string[];
+  /** Invocations per workgroup. */
+  readonly workgroup: number;
+}
+
 /** One shader and how often it runs. */
 export interface Dispatch {
   readonly label: string;
   readonly code: string;
-  readonly bindings: readonly Binding[];
+  readonly parts: ShaderParts;
   readonly workgroups: readonly [number, number, number];
+  /** Turns of all loops of one invocation, at most. */
+  readonly turns: number;
 }
 
 /** A kernel ready for compilation. `scratch` = elements of each scratch buffer. */
@@ -61,12 +81,13 @@ export function layWorkgroups(count: number): [number, number, number] {
  */
 export const mostTurns = 65000;
 
-/** Checks the turns of all loops of one invocation. */
-export function checkTurns(label: string, turns: number, family: Family): void {
+/** Checks the turns of all loops of one invocation, and returns them. */
+export function checkTurns(label: string, turns: number, family: Family): number {
   if (family === "software" && turns > mostTurns) {
     throw new DeviceError(
       `Cannot run ${label} on the software adapter: one invocation takes ${turns} loop turns, at most ${mostTurns} are executed; use the cpu device`,
       label,
     );
   }
+  return turns;
 }

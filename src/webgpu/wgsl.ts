@@ -6,8 +6,9 @@
  */
 import type { DType } from "../dtype.ts";
 import type { Kernel } from "../compiler/kernel.ts";
-import { type Binding, type Dispatch, layWorkgroups } from "./schedule.ts";
+import { type Binding, type Dispatch, layWorkgroups, type Variable } from "./schedule.ts";
 import { Helpers, literal, storedType, typeName, type Width } from "./wgsl_math.ts";
+import { shaderText } from "./wgsl_source.ts";
 
 /** Lines of one `{ }` and the names that they define. */
 export class Block {
@@ -88,8 +89,8 @@ export class Shader {
   readonly body: Block = new Block(this);
   /** Functions of the shader's own. */
   readonly functions: string[] = [];
-  readonly #bindings: Binding[] = [];
-  readonly #declarations: string[] = [];
+  readonly #bindings: Variable[] = [];
+  readonly #shared: string[] = [];
   readonly #bound = new Map<string, string>();
   readonly #values = new Set<string>();
   readonly #parameters = new Map<string, number>();
@@ -185,21 +186,18 @@ export class Shader {
     const key = wanted ?? `${binding.kind}${binding.index}${binding.access}${width}`;
     const known = this.#bound.get(key);
     if (known !== undefined) return known;
-    const place = this.#bindings.push(binding) - 1;
     const name = wanted ??
-      (this.isGeneric ? `array${place}` : `${binding.kind}${binding.index}${width === 4 ? "by4" : ""}`);
+      (this.isGeneric
+        ? `array${this.#bindings.length}`
+        : `${binding.kind}${binding.index}${width === 4 ? "by4" : ""}`);
     this.#bound.set(key, name);
-    this.#declarations.push(
-      `@group(0) @binding(${place}) var<storage, ${binding.access}> ${name}: array<${
-        storedType(dtype, width)
-      }>;`,
-    );
+    this.#bindings.push({ ...binding, name, type: storedType(dtype, width) });
     return name;
   }
 
   /** Declares an array in workgroup memory. */
   shared(name: string, type: string, length: number): void {
-    this.#declarations.push(`var<workgroup> ${name}: array<${type}, ${length}>;`);
+    this.#shared.push(`var<workgroup> ${name}: array<${type}, ${length}>;`);
   }
 
   /**
@@ -221,37 +219,28 @@ export class Shader {
     return name;
   }
 
-  /** The finished dispatch. */
-  finish(): Dispatch {
+  /** The finished dispatch; `turns` = turns of all loops of one invocation, at most. */
+  finish(turns: number): Dispatch {
     const { label, workgroup, parameters } = this.options;
     const bindings = [...this.#bindings];
     const prologue: string[] = [];
     if (this.#words.length > 0) {
-      const isUniform = parameters === "uniform";
-      const access = isUniform ? "uniform" : "read";
-      const place = bindings.push({ kind: "constants", index: 0, access, words: this.#words }) - 1;
-      const length = isUniform ? `, ${Math.ceil(this.#words.length / 4)}` : "";
-      this.#declarations.push(
-        `@group(0) @binding(${place}) var<${
-          isUniform ? "uniform" : "storage, read"
-        }> parameters: array<vec4<i32>${length}>;`,
-      );
+      const access = parameters === "uniform" ? "uniform" : "read";
+      const words = { kind: "constants", index: 0, access, words: this.#words } as const;
+      bindings.push({ ...words, name: "parameters", type: "vec4<i32>" });
       this.#words.forEach((_, k) => {
         if (k % 4 === 0) prologue.push(`let q${k / 4} = parameters[${k / 4}];`);
         prologue.push(`let p${k} = q${k >> 2}.${"xyzw"[k & 3]};`);
       });
     }
-    const code = [
-      ...this.#declarations,
-      this.helpers.source(),
-      ...this.functions,
-      `@compute @workgroup_size(${workgroup})`,
-      "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {",
-      ...[...prologue, ...this.body.lines].map((line) => `  ${line}`),
-      "}",
-      "",
-    ].filter((line, k, all) => line !== "" || k === all.length - 1).join("\n");
-    return { label, code, bindings, workgroups: this.#workgroups };
+    const parts = {
+      bindings,
+      shared: this.#shared,
+      functions: [...this.helpers.sources(), ...this.functions],
+      body: [...prologue, ...this.body.lines],
+      workgroup,
+    };
+    return { label, code: shaderText(parts), parts, workgroups: this.#workgroups, turns };
   }
 }
 

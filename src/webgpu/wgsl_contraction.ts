@@ -101,8 +101,7 @@ export function contractByRegisters(
   // A loop compiles faster, and takes its time at each run.
   const more = isSoftware ? writeStoreLoop(block, kernel, tile, stores, rowTile) : 0;
   if (!isSoftware) writeStores(block, kernel, tile, stores, rows);
-  checkTurns(kernel.label, turns + more, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, turns + more, family));
 }
 
 /** The rows that one of several invocations reads: every `lanes`-th of them, or of the groups of four. */

@@ -63,8 +63,7 @@ function walkBlocks(
   if (writes) lines.push(`  ${shader.bind(output, dtype, 1, "result")}[at] = sum;`);
   lines.push(`  at += ${innerSize}u;`, "}");
   if (!writes) lines.push(`${sums}[${lane}] = sum;`);
-  checkTurns(kernel.label, block, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, block, family));
 }
 
 /** The sums of blocks become the sums of all blocks before. */
@@ -83,6 +82,5 @@ function joinBlocks(kernel: Cumulative, blocks: number, family: Family): Dispatc
     `  at += ${innerSize}u;`,
     "}",
   );
-  checkTurns(kernel.label, blocks, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, blocks, family));
 }

@@ -83,8 +83,7 @@ export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: Fol
   for (const walk of storeWalks(kernel, plan)) {
     turns += writeStores(block, kernel, plan, wide, walk, rows);
   }
-  checkTurns(kernel.label, turns, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, turns, family));
 }
 
 /** The axes of each row of an invocation; rows of one invocation are neighbours along the last axis. */

@@ -51,8 +51,7 @@ export function foldByTeams(kernel: Fold, { family, scratchFrom, toScratch }: Fo
       turns += share(block, store.axes, team, 1, write);
     }
   }
-  checkTurns(kernel.label, turns, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, turns, family));
 }
 
 /** Walks along axes with all invocations, each taking every `team`-th place; returns the turns of one. */

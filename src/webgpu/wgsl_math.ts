@@ -209,9 +209,9 @@ export class Helpers {
     return full;
   }
 
-  /** The source of all of them. WGSL allows any order. */
-  source(): string {
-    return [...this.#sources.values()].join("\n");
+  /** The sources of all of them. */
+  sources(): string[] {
+    return [...this.#sources.values()];
   }
 }
 

@@ -89,8 +89,7 @@ function searchAll(kernel: Scatter, family: Family): Dispatch {
     "}",
     `${result}[${lane}] = value;`,
   );
-  checkTurns(kernel.label, count, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, count, family));
 }
 
 /** Indices `[outer, count, innerSize]` to `[outer, innerSize, count]`. */
@@ -106,7 +105,7 @@ function transpose(kernel: Scatter): Dispatch {
     `let o = ${lane} / ${count * innerSize}u;`,
     `${to}[${lane}] = ${from}[(o * ${count}u + m) * ${innerSize}u + i];`,
   );
-  return shader.finish();
+  return shader.finish(0);
 }
 
 /** Every element finds its first update among the sorted ones and goes on from there. */
@@ -151,6 +150,5 @@ function takeOwn(kernel: Scatter, keys: Binding, pass: number, family: Family): 
     );
   }
   lines.push(`${result}[${lane}] = value;`);
-  checkTurns(kernel.label, perPass, family);
-  return shader.finish();
+  return shader.finish(checkTurns(kernel.label, perPass, family));
 }

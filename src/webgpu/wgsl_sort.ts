@@ -98,8 +98,7 @@ function countRuns(plan: SortPlan, run: number, target: Binding, family: Family)
     "}",
     `${result}[row * ${size}u + place] = i32(index);`,
   );
-  checkTurns(plan.label, run, family);
-  return shader.finish();
+  return shader.finish(checkTurns(plan.label, run, family));
 }
 
 /** Pairs of sorted runs of a length become one. The length is data, so that all passes share one shader. */
@@ -137,5 +136,5 @@ function mergeRuns(plan: SortPlan, length: number, source: Binding, target: Bind
     "let place = select(base + (position - middle), position, isLeft) + (low - first);",
     `${result}[row * ${size}u + place] = index;`,
   );
-  return shader.finish();
+  return shader.finish(Math.ceil(Math.log2(length)) + 1);
 }
