@@ -31,7 +31,7 @@ export function onCompile(listener: CompileProgress | undefined): void {
 /** The passes of the compiler, one after another. */
 export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "reductions">): Program {
   const fused = fuse(graph, { packsOperands: backend.packsOperands });
-  const merged = mergeRows(fused, new Set(graph.outputs));
+  const merged = mergeRows(fused, new Set(graph.outputs), backend.reductions);
   const arranged = arrangeOperands(merged, graph.nodes.length);
   return plan(graph, splitReductions(arranged, backend.reductions, graph.nodes.length));
 }

@@ -291,6 +291,30 @@ Deno.test("a map of a product's results that are kept too is one more store of t
   }
 });
 
+Deno.test("rows that are few and long are walked apart, so that their sums can be cut", () => {
+  const x = ramp([40, 96]);
+  const whole = { packsOperands: false, reductions: { ...fewThreads, results: 2 ** 10, steps: 1 } };
+  const apart = { ...whole, reductions: { ...whole.reductions, apart: { rows: 64, length: 90 } } };
+  const labels = (output: Tensor, target: Target): string[] =>
+    checkLowering([output], target).launches.map(({ kernel }) => kernel.label);
+  const softmax = ops.softmax(x);
+  assertEquals(labels(softmax, whole).length, 1);
+  assertEquals(labels(softmax, apart), [
+    "max[40] parts",
+    "max[40] join",
+    "exp[40,96]",
+    "sum[40] parts",
+    "sum[40] join",
+    "div[40,96]",
+  ]);
+  // What does not walk the rows stays with the sums.
+  const scale = ops.sub(1, ops.mul(ops.sum(x, { axis: 1 }), 0.1));
+  assertEquals(labels(scale, apart).length, 2);
+  // Many rows, or short ones.
+  assertEquals(labels(ops.softmax(ramp([80, 96])), apart).length, 1);
+  assertEquals(labels(ops.softmax(ramp([40, 88])), apart).length, 1);
+});
+
 Deno.test("what a layer norm and its gradient find out about a row takes few walks", () => {
   const [x, gain, bias, slope] = [ramp([40, 9]), ramp([9]), ramp([9], 0.2), ramp([40, 9], 0.7)];
   const loss = (x: Tensor): Tensor => ops.sum(ops.mul(ops.layerNorm(x, gain, bias), slope));

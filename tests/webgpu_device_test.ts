@@ -1,36 +1,18 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { contiguousStrides } from "../src/compiler/affine.ts";
 import { interpretKernel } from "../src/compiler/interpret.ts";
-import type { BinaryOp, Expr, Fold, Program } from "../src/compiler/kernel.ts";
+import type { Expr, Fold, Program } from "../src/compiler/kernel.ts";
 import { DeviceError } from "../src/errors.ts";
 import { createWebgpuBackend, webgpuUnavailableReason } from "../src/webgpu/mod.ts";
 import { windows } from "../src/webgpu/windows.ts";
+import { binary, form, load, map } from "./support/kernels.ts";
 import { integers, noise, programOf, runProgram, webgpuTest } from "./support/webgpu.ts";
 
-const load = (input: number, coefficients: readonly number[], offset = 0): Expr => ({
-  kind: "load",
-  dtype: "f32",
-  input,
-  at: { offset, coefficients },
-  guards: [],
-  fill: 0,
-});
-
-function map(label: string, axes: readonly number[], inputs: number, value: Expr): Fold {
-  return {
-    kind: "fold",
-    label,
-    inputs: Array.from({ length: inputs }, () => "f32" as const),
-    outputs: ["f32"],
-    axes,
-    stages: [],
-    stores: [{ output: 0, at: { offset: 0, coefficients: contiguousStrides(axes) }, axes: [], value }],
-  };
-}
-
-const binary = (op: BinaryOp, a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op, a, b });
+/** A map of its inputs, all of f32. */
+const mapOf = (label: string, axes: readonly number[], inputs: number, value: Expr): Fold =>
+  map(label, axes, Array.from({ length: inputs }, () => "f32" as const), "f32", value);
 const one: Expr = { kind: "constant", dtype: "f32", value: 1 };
-const increment = (length: number): Fold => map("increment", [length], 1, binary("add", load(0, [1]), one));
+const increment = (length: number): Fold =>
+  mapOf("increment", [length], 1, binary("add", load(0, form([1])), one));
 
 /** x → x + 1 `steps` times, through two temporary slots. */
 function chain(steps: number, length = 10): Program {
@@ -102,7 +84,7 @@ webgpuTest("an output that is also an input", async (device) => {
 });
 
 webgpuTest("one buffer as two inputs", async (device) => {
-  const kernel = map("square", [9], 2, binary("mul", load(0, [1]), load(1, [1])));
+  const kernel = mapOf("square", [9], 2, binary("mul", load(0, form([1])), load(1, form([1]))));
   const program = programOf(kernel, [9, 9], [9]);
   const executable = device.compile(program);
   const [x, y] = [device.allocate(36), device.allocate(36)];
@@ -177,7 +159,7 @@ webgpuTest(
 webgpuTest("a shader that does not compile is reported with its source, once", async (device) => {
   // A sum of a float and an integer gets through the types of the IR, but not through those of WGSL.
   const index: Expr = { kind: "index", dtype: "i32", form: { offset: 0, coefficients: [1] } };
-  const broken = map("broken kernel", [10], 1, binary("add", load(0, [1]), index));
+  const broken = mapOf("broken kernel", [10], 1, binary("add", load(0, form([1])), index));
   const buffer = device.allocate(40);
   const executable = device.compile(programOf(broken, [10], [10]));
   const other = device.allocate(40);
@@ -221,8 +203,13 @@ Deno.test("webgpu: kernels over large buffers are cut into windows", () => {
   const [rows, width] = [37, 24];
   const limits = { binding: 200, alignment: 8 };
   const kernel: Fold = {
-    ...map("windows", [rows, width], 2, binary("add", load(0, [width, -1], width - 1), load(1, [0, 1]))),
-    stages: [{ combine: "sum", axes: [3], dtype: "f32", value: load(0, [width, 1, 1]) }],
+    ...mapOf(
+      "windows",
+      [rows, width],
+      2,
+      binary("add", load(0, form([width, -1], width - 1)), load(1, form([0, 1]))),
+    ),
+    stages: [{ combine: "sum", axes: [3], dtype: "f32", value: load(0, form([width, 1, 1])) }],
   };
   const inputs = [noise(rows * width + 2), noise(width, 2)];
   const expected = new Float32Array(rows * width);
@@ -266,14 +253,14 @@ webgpuTest("a buffer larger than one binding", async (device, family) => {
     slots: [4 * rows * width],
     launches: [
       {
-        kernel: map("large", [rows, width], 0, { kind: "cast", dtype: "f32", x: index }),
+        kernel: mapOf("large", [rows, width], 0, { kind: "cast", dtype: "f32", x: index }),
         inputs: [],
         outputs: [0],
       },
       {
         kernel: {
-          ...map("sums", [rows], 1, { kind: "reduced", dtype: "f32", stage: 0 }),
-          stages: [{ combine: "sum", axes: [width], dtype: "f32", value: load(0, [width, 1]) }],
+          ...mapOf("sums", [rows], 1, { kind: "reduced", dtype: "f32", stage: 0 }),
+          stages: [{ combine: "sum", axes: [width], dtype: "f32", value: load(0, form([width, 1])) }],
         },
         inputs: [0],
         outputs: [1],

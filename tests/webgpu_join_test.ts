@@ -4,20 +4,8 @@ import type { Contraction, Expr, Fold, Kernel, Program } from "../src/compiler/k
 import { arrayType, type TensorData } from "../src/dtype.ts";
 import type { WebgpuExecutable } from "../src/webgpu/executable.ts";
 import type { Family, WebgpuDevice } from "../src/webgpu/mod.ts";
+import { binary, constant, form, load, map, reduced } from "./support/kernels.ts";
 import { assertClose, noise, runProgram, webgpuTest } from "./support/webgpu.ts";
-
-const at = (...coefficients: number[]) => ({ offset: 0, coefficients });
-const load = (input: number, ...coefficients: number[]): Expr => ({
-  kind: "load",
-  dtype: "f32",
-  input,
-  at: at(...coefficients),
-  guards: [],
-  fill: 0,
-});
-const constant = (value: number): Expr => ({ kind: "constant", dtype: "f32", value });
-const mulOf = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a, b });
-const addOf = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "add", a, b });
 
 /** [8, 8] times a matrix, made smaller so that long chains stay where they are. */
 const product: Contraction = {
@@ -29,34 +17,22 @@ const product: Contraction = {
   rows: [8],
   columns: [8],
   inner: [8],
-  left: load(0, 8, 0, 1),
-  right: load(1, 0, 1, 8),
+  left: load(0, form([8, 0, 1])),
+  right: load(1, form([0, 1, 8])),
   stores: [{
     output: 0,
-    at: at(8, 1, 0),
+    at: form([8, 1, 0]),
     axes: [],
-    value: mulOf({ kind: "accumulator", dtype: "f32" }, constant(0.6)),
+    value: binary("mul", { kind: "accumulator", dtype: "f32" }, constant(0.6)),
   }],
 };
 
-function map(label: string, length: number, value: Expr): Fold {
-  return {
-    kind: "fold",
-    label,
-    inputs: ["f32"],
-    outputs: ["f32"],
-    axes: [length],
-    stages: [],
-    stores: [{ output: 0, at: at(1), axes: [], value }],
-  };
-}
+const backwards = load(0, form([-1], 63));
+const increment = map("increment", [64], ["f32"], "f32", binary("add", load(0, form([1])), constant(0.5)));
 
-const backwards = { ...load(0, -1), at: { offset: 63, coefficients: [-1] } } as Expr;
-const increment = map("increment", 64, addOf(load(0, 1), constant(0.5)));
+const halve = map("halve", [64], ["f32"], "f32", binary("mul", load(0, form([1])), constant(0.5)));
 
-const halve = map("halve", 64, mulOf(load(0, 1), constant(0.5)));
-
-/** Every element becomes half of itself plus the mean of all: on real GPUs a team's work, in workgroup memory. */
+/** Every element becomes half of itself plus the mean of all: a team's work, in workgroup memory, on real GPUs. */
 const centre = (read: Expr): Fold => ({
   kind: "fold",
   label: "centre",
@@ -66,11 +42,12 @@ const centre = (read: Expr): Fold => ({
   stages: [{ combine: "sum", axes: [64], dtype: "f32", value: read }],
   stores: [{
     output: 0,
-    at: at(1),
+    at: form([1]),
     axes: [64],
-    value: addOf(
-      mulOf(load(0, 1), constant(0.5)),
-      mulOf({ kind: "reduced", dtype: "f32", stage: 0 }, constant(1 / 64)),
+    value: binary(
+      "add",
+      binary("mul", load(0, form([1])), constant(0.5)),
+      binary("mul", reduced(0), constant(1 / 64)),
     ),
   }],
 });
@@ -114,11 +91,11 @@ const inputs = [noise(64, 1), noise(64, 2)];
 const chains: Record<string, { kernels: readonly Kernel[]; become: readonly Family[] }> = {
   "products": { kernels: [product], become: ["software", "gpu"] },
   "maps": { kernels: [increment, halve], become: ["software", "gpu"] },
-  "rows": { kernels: [centre(load(0, 1))], become: ["software"] },
-  "teams": { kernels: [centre(backwards)], become: ["gpu"] },
+  "rows": { kernels: [centre(load(0, form([1])))], become: ["software", "gpu"] },
+  "rows read backwards": { kernels: [centre(backwards)], become: [] },
   "products and maps": { kernels: [product, increment], become: [] },
-  "teams and products": { kernels: [centre(backwards), product], become: [] },
-  "rows, products and maps": { kernels: [centre(load(0, 1)), product, increment], become: [] },
+  "rows read backwards, and products": { kernels: [centre(backwards), product], become: [] },
+  "rows, products and maps": { kernels: [centre(load(0, form([1]))), product, increment], become: [] },
 };
 
 /** Labels of what is left of a program's launches. */

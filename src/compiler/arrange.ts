@@ -7,13 +7,11 @@
  * @module
  */
 import { contiguousStrides } from "./affine.ts";
-import { forEachExpr, mapExpr } from "./expression.ts";
+import { forEachExpr, type Load, loadsOf, mapExpr } from "./expression.ts";
 import type { Fused } from "./fuse.ts";
 import { type Affine, type Expr, type Fold, points, type ProgramBuffer } from "./kernel.ts";
 import type { Launches } from "./plan.ts";
 import { mostBuffers } from "./rows.ts";
-
-type Load = Expr & { kind: "load" };
 
 /** Elements must be read this many times each to be worth a kernel. */
 const fewestReads = 8;
@@ -75,10 +73,7 @@ function loadsToArrange(kernel: Fold): (readonly [Load, Arrangement])[] {
   );
   if (beside < 0 || points(kernel.axes) < fewestReads * kernel.axes[beside]!) return [];
   return kernel.stages.flatMap(({ axes, value }) => {
-    const loads: Load[] = [];
-    forEachExpr(value, (expr) => {
-      if (expr.kind === "load") loads.push(expr);
-    });
+    const loads = loadsOf(value);
     if (!loads.some(({ at }) => at.coefficients[beside] === 1)) return [];
     return loads.flatMap((load) => {
       const step = load.at.coefficients[beside] ?? 0;

@@ -94,3 +94,15 @@ export function formsOf(...roots: readonly Expr[]): Affine[] {
   }
   return forms;
 }
+
+/** An element at an address that the axes give. */
+export type Load = Extract<Expr, { kind: "load" }>;
+
+/** Every load of an expression. */
+export function loadsOf(root: Expr): Load[] {
+  const loads: Load[] = [];
+  forEachExpr(root, (expr) => {
+    if (expr.kind === "load") loads.push(expr);
+  });
+  return loads;
+}

@@ -22,6 +22,7 @@ import {
   type Stage,
   type Store,
 } from "./kernel.ts";
+import type { ReductionLimits } from "./split.ts";
 
 /** A fold and its buffers, while it may still grow. */
 interface Group {
@@ -38,18 +39,27 @@ export const mostBuffers = 8;
 const largestInlined = 24;
 
 /** Joins kernels over the same rows; `kept` are the buffers that the program returns. */
-export function mergeRows(launches: readonly Fused[], kept: ReadonlySet<number>): Fused[] {
+export function mergeRows(
+  launches: readonly Fused[],
+  kept: ReadonlySet<number>,
+  limits: ReductionLimits,
+): Fused[] {
   const result: Fused[] = [];
   const producer = new Map<number, number>();
   for (const launch of launches) {
-    const place = joinEarlier(result, producer, launch);
+    const place = joinEarlier(result, producer, launch, limits);
     for (const output of launch.outputs) producer.set(output, place);
   }
   return withoutUnreadStores(result, kept);
 }
 
 /** Puts a launch into an earlier group or behind all others; returns where it went. */
-function joinEarlier(result: Fused[], producer: ReadonlyMap<number, number>, launch: Fused): number {
+function joinEarlier(
+  result: Fused[],
+  producer: ReadonlyMap<number, number>,
+  launch: Fused,
+  limits: ReductionLimits,
+): number {
   const { kernel } = launch;
   if (kernel.kind === "fold") {
     const latest = Math.max(-1, ...launch.inputs.map((input) => producer.get(input) ?? -1));
@@ -70,7 +80,7 @@ function joinEarlier(result: Fused[], producer: ReadonlyMap<number, number>, lau
       const isSibling = kernel.stages.length > 0 &&
         launch.inputs.some((input) => earlier.inputs.includes(input));
       if (!isReader && !isSibling) continue;
-      const joined = join(earlier as Group, launch as Group);
+      const joined = join(earlier as Group, launch as Group, limits);
       if (joined !== undefined) {
         result[place] = joined;
         return place;
@@ -80,10 +90,16 @@ function joinEarlier(result: Fused[], producer: ReadonlyMap<number, number>, lau
   return result.push(launch) - 1;
 }
 
+/** Whether every walk of these rows should be a kernel of its own. */
+function areApart({ axes, stages }: Fold, { apart }: Partial<ReductionLimits>): boolean {
+  const length = Math.max(0, ...stages.map((stage) => points(stage.axes)));
+  return apart !== undefined && points(axes) < apart.rows && length > apart.length;
+}
+
 /** Which axis of the joining kernel each axis of the group is. */
 type Rows = readonly number[];
 
-function join(group: Group, launch: Group): Group | undefined {
+function join(group: Group, launch: Group, limits: Partial<ReductionLimits> = {}): Group | undefined {
   const { kernel } = launch;
   // Results that several stores write have no one expression to put in their place.
   if (kernel.stores.length > kernel.outputs.length) return undefined;
@@ -91,6 +107,7 @@ function join(group: Group, launch: Group): Group | undefined {
   if (rows === undefined) return undefined;
   const rest = kernel.axes.map((_, k) => k).filter((k) => !rows.includes(k) && kernel.axes[k]! > 1);
   if (kernel.stages.length > 0 && rest.length > 0) return undefined;
+  if ((kernel.stages.length > 0 || rest.length > 0) && areApart(group.kernel, limits)) return undefined;
   const walk = rest.map((k) => kernel.axes[k]!);
   const last = rest[rest.length - 1];
   // Walking a row whose elements lie apart costs more than a kernel of its own.

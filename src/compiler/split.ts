@@ -22,6 +22,11 @@ export interface ReductionLimits {
   readonly results: number;
   /** …into parts of at least so many steps. A fold is long if that makes 64 parts. */
   readonly steps: number;
+  /**
+   * Fewer rows than `rows`, each of more elements than `length`, are not walked by one kernel: reductions and maps of
+   * their own can be cut, and keep the whole device busy.
+   */
+  readonly apart?: { readonly rows: number; readonly length: number };
 }
 
 /** Of a device with few threads, each of which walks fast. */

@@ -13,11 +13,6 @@ export function allGuards(roots: readonly Expr[]): Guard[] {
   return [...reachable(roots)].flatMap(guardsOf);
 }
 
-/** All loads of an expression. */
-export function loadsOf(root: Expr): (Expr & { kind: "load" })[] {
-  return [...reachable([root])].filter((e) => e.kind === "load");
-}
-
 /** Whether any of the forms depends on an axis. */
 export function dependsOn(forms: readonly Affine[], axis: number): boolean {
   return forms.some(({ coefficients }) => (coefficients[axis] ?? 0) !== 0);

@@ -12,7 +12,8 @@
  */
 import { formsOf } from "../compiler/expression.ts";
 import { type Contraction, type Expr, points } from "../compiler/kernel.ts";
-import { allGuards, dependsOn, loadsOf } from "./contraction_axes.ts";
+import { loadsOf } from "../compiler/expression.ts";
+import { allGuards, dependsOn } from "./contraction_axes.ts";
 import { type Loop, mergeAxes, numberAxes } from "./expression_axes.ts";
 import { aligned } from "./protocol.ts";
 

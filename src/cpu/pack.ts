@@ -11,7 +11,8 @@
  */
 import type { Guard } from "../compiler/kernel.ts";
 import type { FunctionBuilder, Local } from "./assembler.ts";
-import { allGuards, loadsOf, Position } from "./contraction_axes.ts";
+import { loadsOf } from "../compiler/expression.ts";
+import { allGuards, Position } from "./contraction_axes.ts";
 import type { OperandPlan } from "./contraction_plan.ts";
 import { Emitter } from "./expression.ts";
 import { slackBytes } from "./protocol.ts";

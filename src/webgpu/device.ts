@@ -32,7 +32,12 @@ function totalMemory(isSoftware: boolean): number {
 }
 
 /** Real GPUs have many slow lanes; their contractions are cut where tiles are chosen. */
-const gpuReductions: ReductionLimits = { longest: 2 ** 30, results: 2 ** 17, steps: 32 };
+const gpuReductions: ReductionLimits = {
+  longest: 2 ** 30,
+  results: 2 ** 17,
+  steps: 32,
+  apart: { rows: 512, length: 2 ** 15 },
+};
 
 /** A backend that computes with WebGPU. */
 export class WebgpuDevice implements Backend {

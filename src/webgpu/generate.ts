@@ -3,20 +3,20 @@
  *
  * @module
  */
+import { loadsOf } from "../compiler/expression.ts";
 import { type Contraction, type Fold, type Kernel, points } from "../compiler/kernel.ts";
 import { planForGpu } from "./contraction_gpu.ts";
 import { deferStores, packOperand, storeLoads } from "./contraction_parts.ts";
 import { softwareTile } from "./contraction_software.ts";
 import { orient } from "./contraction_plan.ts";
 import { type Dispatch, type Family, mostTurns, type Schedule } from "./schedule.ts";
-import { simplifyFold } from "./simplify.ts";
+import { neighboursLast, simplifyFold } from "./simplify.ts";
 import { contractByRegisters, tileOf } from "./wgsl_contraction.ts";
 import { guaranteedLimits, rankTilings, type TileChoice } from "./tiles.ts";
 import { contractByTiles } from "./wgsl_contraction_shared.ts";
 import { cumulate } from "./wgsl_cumulative.ts";
 import { foldByLanes, type FoldOptions } from "./wgsl_fold.ts";
 import { foldByTeams } from "./wgsl_fold_team.ts";
-import { planFold } from "./fold_plan.ts";
 import { scatter } from "./wgsl_scatter.ts";
 import { rowsPerTurn } from "./wgsl_tile.ts";
 import { sort } from "./wgsl_sort.ts";
@@ -54,18 +54,30 @@ export function generate(
 function fold(kernel: Fold, options: FoldOptions): Dispatch[] {
   const simple = simplifyFold(kernel);
   if (points(simple.axes) === 0) return [];
-  return [isTeamWork(simple, options.family) ? foldByTeams(simple, options) : foldByLanes(simple, options)];
+  if (isTeamWork(simple, options.family)) return [foldByTeams(simple, options)];
+  // llvmpipe loads lane by lane, wherever the lanes read.
+  return [foldByLanes(options.family === "gpu" ? neighboursLast(simple) : simple, options)];
 }
 
-/** Whether the rows of a fold are long enough to be shared. */
+/** Whether the rows of a fold are long enough to be shared by a team. */
 function isTeamWork(kernel: Fold, family: Family): boolean {
   const walks = [...kernel.stages, ...kernel.stores].map((walk) => points(walk.axes));
   if (kernel.stages.length === 0) return false;
   const longest = Math.max(...walks);
   // One invocation of the software adapter could not finish even with four elements per turn.
   if (family === "software") return walks.reduce((sum, length) => sum + length, 0) > mostTurns / 2;
-  const plan = planFold(kernel, 1);
-  return longest >= 64 && (plan.parallel === undefined || points(kernel.axes) < 4096);
+  return longest >= 32 && (points(kernel.axes) < 4096 || liesInRows(kernel));
+}
+
+/** Whether at least half of what the stages load lies side by side along the rows rather than across them. */
+function liesInRows({ axes, stages }: Fold): boolean {
+  let more = 0;
+  for (const { at: { coefficients } } of stages.flatMap(({ value }) => loadsOf(value))) {
+    const isStep = (c: number): boolean => Math.abs(c) === 1;
+    more += Number(coefficients.slice(axes.length).some(isStep)) -
+      Number(coefficients.slice(0, axes.length).some(isStep));
+  }
+  return more >= 0;
 }
 
 function contraction(

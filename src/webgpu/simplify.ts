@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Affine, Contraction, Fold } from "../compiler/kernel.ts";
-import { formsOf, mapAffine } from "../compiler/expression.ts";
+import { type Affine, type Contraction, type Fold, points } from "../compiler/kernel.ts";
+import { formsOf, loadsOf, mapAffine } from "../compiler/expression.ts";
 
 /** New axis lists and the same forms over them. */
 interface Collapsed {
@@ -79,6 +79,34 @@ export function simplifyFold(kernel: Fold): Fold {
         value: mapAffine(value, inner.move),
       };
     }),
+  };
+}
+
+/**
+ * The same fold with that axis last along which most loads and stores are neighbours in memory: invocations side by
+ * side then share what the memory brings.
+ */
+export function neighboursLast(kernel: Fold): Fold {
+  const { axes, stages, stores } = kernel;
+  const weights = axes.map(() => 0);
+  const weigh = (at: Affine, times: number): void =>
+    axes.forEach((_, k) => weights[k]! += Math.abs(at.coefficients[k] ?? 0) === 1 ? times : 0);
+  for (const walk of [...stages, ...stores]) {
+    for (const load of loadsOf(walk.value)) weigh(load.at, points(walk.axes));
+  }
+  for (const store of stores) weigh(store.at, points(store.axes));
+  const best = weights.indexOf(Math.max(...weights));
+  if (best < 0 || weights[best] === weights.at(-1)) return kernel;
+  const order = [...axes.keys()].filter((k) => k !== best).concat(best);
+  const move = ({ offset, coefficients }: Affine): Affine => ({
+    offset,
+    coefficients: [...order.map((k) => coefficients[k] ?? 0), ...coefficients.slice(axes.length)],
+  });
+  return {
+    ...kernel,
+    axes: order.map((k) => axes[k]!),
+    stages: stages.map((stage) => ({ ...stage, value: mapAffine(stage.value, move) })),
+    stores: stores.map((store) => ({ ...store, at: move(store.at), value: mapAffine(store.value, move) })),
   };
 }
 

@@ -105,7 +105,7 @@ function decodeRows(
 }
 
 /** The numbers of the stores, neighbours together that walk alike. */
-function storeWalks({ stages, stores }: Fold, { inner }: FoldPlan): number[][] {
+export function storeWalks({ stages, stores }: Fold, { inner }: FoldPlan): number[][] {
   const walks: number[][] = [];
   stores.forEach((store, k) => {
     const first = walks.at(-1)?.[0];

@@ -1,126 +1,134 @@
 /**
- * Folds with one workgroup per row: its invocations share the row, then join their results in a fixed order.
- * For long rows whose elements lie side by side; on the software adapter only where one invocation would
- * take too many loop turns.
+ * Folds with one team of invocations per row: they share the row, then join their results in a fixed order. For rows
+ * whose elements lie side by side; on the software adapter only where one invocation would take too many loop turns.
  *
  * @module
  */
 import { type Fold, points, type Stage } from "../compiler/kernel.ts";
-import { isIndexStage } from "../compiler/walks.ts";
+import { isIndexStage, sharedWalks } from "../compiler/walks.ts";
+import { loadCost, type Walk } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, parametersOf } from "./schedule.ts";
-import { type AxisValue, decodeAxes, fixed, variable } from "./wgsl_axes.ts";
+import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
-import type { FoldOptions } from "./wgsl_fold.ts";
+import { type FoldOptions, storeWalks, vectorOutputs } from "./wgsl_fold.ts";
+import { combineText, startText, storedType, type Width } from "./wgsl_math.ts";
 import { Partial, rowMajor } from "./wgsl_partial.ts";
-import { combineText, storedType, type Width } from "./wgsl_math.ts";
-import { loadCost } from "./fold_plan.ts";
-
-/** Invocations per row: as many as have something to do. */
-function teamSize(kernel: Fold): number {
-  const longest = Math.max(...kernel.stages.map((stage) => points(stage.axes)));
-  return longest >= 2048 ? 256 : longest >= 512 ? 128 : 64;
-}
+import { Team, teamSize } from "./wgsl_team.ts";
 
 /** The dispatch of a simplified fold that has at least one stage. */
 export function foldByTeams(kernel: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
-  const team = teamSize(kernel);
-  const rows = points(kernel.axes);
-  const parameters = parametersOf(family);
-  const shader = new Shader({ ...kernel, workgroup: team, scratchFrom, toScratch, parameters });
+  const size = teamSize(kernel);
+  const workgroup = size.lanes * size.teams;
+  const shader = new Shader({
+    ...kernel,
+    workgroup,
+    scratchFrom,
+    toScratch,
+    parameters: parametersOf(family),
+  });
   const block = shader.body;
-  const axes = decodeAxes(block, shader.begin(rows, "workgroup"), kernel.axes, undefined, "axis");
+  const team = new Team(shader, size, points(kernel.axes));
+  const axes = decodeAxes(block, team.row, kernel.axes, undefined, "axis");
+  // Four neighbours at once along the only axis of a walk.
+  const inner = [...kernel.stages, ...kernel.stores].map((walk) =>
+    canBeWide(walk, kernel.axes.length) ? 0 : undefined
+  );
   const results: Value[] = [];
   let turns = 0;
-  kernel.stages.forEach((stage, k) => {
-    const written = writeStage(block, stage, k, team, axes, results);
-    results.push(written.value);
-    turns += written.turns;
-  });
-  for (const store of kernel.stores) {
-    const dtype = kernel.outputs[store.output]!;
+  for (const walk of sharedWalks(kernel.stages, (first, next) => inner[first] === inner[next])) {
+    const width = inner[walk[0]!] === undefined ? 1 : 4;
+    turns += writeStages(team, kernel.stages, walk, width, axes, results);
+  }
+  const plan = { parallel: undefined, inner };
+  const wide = vectorOutputs(kernel, plan);
+  for (const walk of storeWalks(kernel, plan)) {
+    const stores = walk.map((number) => kernel.stores[number]!);
     const write = (inside: Block, place: readonly AxisValue[]): void => {
       const emitter = new Emitter(inside, [...axes, ...place], results);
-      emitter.store(store.output, store.at, emitter.value(store.value), dtype, false);
+      for (const { output, at, value } of stores) {
+        emitter.store(output, at, emitter.value(value), kernel.outputs[output]!, wide[output]!);
+      }
     };
-    if (points(store.axes) === 1) {
-      const inside = new Block(shader, block);
-      write(inside, store.axes.map(() => fixed(0)));
-      block.nest("if (local.x == 0u)", inside);
-    } else {
-      turns += share(block, store.axes, team, 1, write);
+    const own = stores[0]!.axes;
+    if (points(own) === 1) {
+      when(block, [`${team.lane} == 0u`, team.exists], (inside) => write(inside, own.map(() => fixed(0))));
+      continue;
     }
+    const width = inner[kernel.stages.length + walk[0]!] === undefined ? 1 : 4;
+    turns += team.walk(block, own, width, (inside, place, _, exists) => {
+      when(inside, [exists, team.exists], (then) => write(then, place));
+    });
   }
   return shader.finish(checkTurns(kernel.label, turns, family));
 }
 
-/** Walks along axes with all invocations, each taking every `team`-th place; returns the turns of one. */
-function share(
+/** Writes what is done where all conditions hold. */
+function when(
   block: Block,
-  axes: readonly number[],
-  team: number,
-  width: Width,
-  visit: (inside: Block, place: readonly AxisValue[]) => void,
-): number {
-  const count = points(axes) / width;
+  conditions: readonly (string | undefined)[],
+  then: (inside: Block) => void,
+): void {
+  const given = conditions.filter((condition) => condition !== undefined);
+  if (given.length === 0) return then(block);
   const inside = new Block(block.shader, block);
-  const name = block.shader.fresh();
-  const place = axes.length === 1
-    ? [{
-      ...variable(
-        width === 4 ? inside.let(`i32(${name} * 4u)`) : inside.let(`i32(${name})`),
-        inside.depth,
-        width,
-      ),
-      isVector: width === 4,
-    }]
-    : decodeAxes(inside, name, axes, undefined, `walk ${axes}`);
-  visit(inside, place);
-  const end = block.shader.number(`walk ${name}`, count, "u32");
-  block.nest(`for (var ${name} = local.x; ${name} < ${end}; ${name} += ${team}u)`, inside);
-  return Math.ceil(count / team);
+  then(inside);
+  block.nest(`if (${given.join(" && ")})`, inside);
 }
 
-/** One stage: every invocation reduces its share, then they join in pairs. */
-function writeStage(
-  block: Block,
-  stage: Stage,
-  number: number,
-  team: number,
+/** Stages in one walk: every lane reduces its share, then they join in pairs. Results are added to `results`. */
+function writeStages(
+  team: Team,
+  stages: readonly Stage[],
+  walk: readonly number[],
+  width: Width,
   axes: readonly AxisValue[],
-  results: readonly Value[],
-): { value: Value; turns: number } {
-  const { dtype } = stage.value;
-  const width = canBeWide(stage, axes.length) ? 4 : 1;
-  const partial = new Partial(block, stage.combine, dtype, width);
-  const turns = share(block, stage.axes, team, width, (inside, place) => {
-    const value = new Emitter(inside, [...axes, ...place], results).value(stage.value);
-    partial.add(inside, 0, widened(value, dtype, width), () => rowMajor(inside, stage.axes, place));
+  results: Value[],
+): number {
+  const block = team.shader.body;
+  const own = walk.map((number) => stages[number]!);
+  const partials = own.map(({ combine, value }) => new Partial(block, combine, value.dtype, width));
+  const turns = team.walk(block, own[0]!.axes, width, (inside, place, step, exists) => {
+    const emitter = new Emitter(inside, [...axes, ...place], results);
+    own.forEach((stage, k) => {
+      const { combine, value: { dtype } } = stage;
+      const text = widened(emitter.value(stage.value), dtype, width);
+      // What is not there is read as the last place: an extremum may see that twice.
+      const isSafe = exists === undefined || (combine !== "sum" && combine !== "product");
+      const value = isSafe ? text : `select(${startText(combine, dtype, width)}, ${text}, ${exists})`;
+      partials[k]!.add(inside, step, value, () => rowMajor(inside, stage.axes, place));
+    });
   });
-  const value = partial.isPlace
-    ? joinPlaces(block, stage, number, team, partial.extremum())
-    : joinValues(block, stage, number, team, partial.finish(block, width === 4).text);
-  return { value: { text: value, width: 1, depth: 0 }, turns };
+  const found = partials.map((partial, k): Value => {
+    const [stage, number] = [own[k]!, walk[k]!];
+    const text = partial.isPlace
+      ? joinPlaces(team, stage, number, partial.extremum())
+      : joinValues(team, stage, number, partial.finish(block, width === 4).text);
+    return { text, width: 1, depth: 0 };
+  });
+  results.push(...found);
+  return turns;
 }
 
 /** Whether four neighbours of a row can be taken at once. */
-function canBeWide(stage: Stage, first: number): boolean {
-  const { axes, value } = stage;
-  return !isIndexStage(stage) && axes.length === 1 && axes[0]! % 4 === 0 &&
+function canBeWide(walk: Walk | Stage, first: number): boolean {
+  const { axes, value } = walk;
+  return !("combine" in walk && isIndexStage(walk)) && axes.length === 1 && axes[0]! % 4 === 0 &&
     loadCost(value, first) <= 3 * loadCost(value, undefined);
 }
 
-/** Joins one value per invocation; the result is in `block`. */
-function joinValues(block: Block, stage: Stage, number: number, team: number, own: string): string {
-  const { shader } = block;
+/** Joins one value per lane. */
+function joinValues(team: Team, stage: Stage, number: number, own: string): string {
+  const { shader, lane, size: { lanes, teams } } = team;
+  const block = shader.body;
   const { dtype } = stage;
   const memory = `shared${number}`;
-  shader.shared(memory, storedType(dtype, 1), team);
+  shader.shared(memory, storedType(dtype, 1), lanes * teams);
   const load = (place: string): string =>
     dtype === "bool" ? `(${memory}[${place}] != 0u)` : `${memory}[${place}]`;
   const store = (text: string): string => dtype === "bool" ? `select(0u, 1u, ${text})` : text;
   block.lines.push(`${memory}[local.x] = ${store(own)};`, "workgroupBarrier();");
-  for (let half = team / 2; half >= 1; half /= 2) {
+  for (let half = lanes / 2; half >= 1; half /= 2) {
     const joined = combineText(
       stage.combine,
       load("local.x"),
@@ -130,26 +138,31 @@ function joinValues(block: Block, stage: Stage, number: number, team: number, ow
       shader.helpers,
     );
     block.lines.push(
-      `if (local.x < ${half}u) { ${memory}[local.x] = ${store(joined)}; }`,
+      `if (${lane} < ${half}u) { ${memory}[local.x] = ${store(joined)}; }`,
       "workgroupBarrier();",
     );
   }
-  return block.let(load("0"));
+  return block.let(load(firstOf(team)));
 }
 
-/** Joins one extremum per invocation: equal values give the first place. */
+/** Where the first lane of a team is in its workgroup. */
+function firstOf({ lane, size: { teams } }: Team): string {
+  return teams === 1 ? "0" : `local.x - ${lane}`;
+}
+
+/** Joins one extremum per lane: equal values give the first place. */
 function joinPlaces(
-  block: Block,
+  team: Team,
   stage: Stage,
   number: number,
-  team: number,
   [best, at]: readonly [string, string],
 ): string {
-  const { shader } = block;
+  const { shader, lane, size: { lanes, teams } } = team;
+  const block = shader.body;
   const { dtype } = stage.value;
   const [values, places] = [`shared${number}`, `places${number}`];
-  shader.shared(values, storedType(dtype, 1), team);
-  shader.shared(places, "i32", team);
+  shader.shared(values, storedType(dtype, 1), lanes * teams);
+  shader.shared(places, "i32", lanes * teams);
   const stored = dtype === "bool" ? `select(0u, 1u, ${best})` : best;
   block.lines.push(
     `${values}[local.x] = ${stored};`,
@@ -158,7 +171,7 @@ function joinPlaces(
   );
   const direction = stage.combine === "argMax" ? ">" : "<";
   const nan = dtype === "f32" ? shader.helpers.use("isNan", 1) : undefined;
-  for (let half = team / 2; half >= 1; half /= 2) {
+  for (let half = lanes / 2; half >= 1; half /= 2) {
     const inside = new Block(shader, block);
     const read = (array: string, place: string): string => inside.define(`${array}[${place}]`);
     const number = (text: string): string => dtype === "bool" ? `u32(${text})` : text;
@@ -174,8 +187,8 @@ function joinPlaces(
       `  ${places}[local.x] = ${q};`,
       "}",
     );
-    block.nest(`if (local.x < ${half}u)`, inside);
+    block.nest(`if (${lane} < ${half}u)`, inside);
     block.lines.push("workgroupBarrier();");
   }
-  return block.let(`${places}[0]`);
+  return block.let(`${places}[${firstOf(team)}]`);
 }
