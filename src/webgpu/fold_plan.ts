@@ -9,8 +9,8 @@ import { type Affine, type Expr, type Fold, points } from "../compiler/kernel.ts
 import { isIndexStage } from "../compiler/walks.ts";
 
 /** Cost of a load of one element (measured on llvmpipe: 12 ns for eight lanes) and of four (25 ns). */
-const one = 12;
-const four = 25;
+export const one = 12;
+export const four = 25;
 
 /** A walk along axes of its own: a stage, or a store with axes. */
 export interface Walk {

@@ -110,29 +110,30 @@ export class Emitter {
     let rest = 0;
     const own = form.coefficients.map((c, k) => c === 0 ? undefined : this.axes[k]);
     const isParameter = shader.isGeneric && own.some((axis) => axis?.text !== undefined);
-    const addConstant = (key: string, value: number, times: number): void => {
-      constant += value * times;
-      if (isParameter) {
-        const text = shader.number(`${id} ${key}`, value);
-        (terms[0] ??= []).push(times === 1 ? text : `${text} * ${times}`);
-      } else rest += value * times;
-    };
-    addConstant("offset", form.offset, 1);
+    const add = (depth: number, value: string): void => void (terms[depth] ??= []).push(value);
+    if (isParameter) add(0, shader.number(`${id} offset`, form.offset));
+    else rest += form.offset;
+    constant += form.offset;
+    // Axes with the same step are one parameter, so that equal places (a window one further on, and its row one back)
+    // have equal texts.
+    const factorOf = (c: number): string => shader.number(`${id} ${form.coefficients.indexOf(c)}`, c);
+    const shifts = new Map<number, number>();
     form.coefficients.forEach((c, k) => {
       const axis = own[k];
       if (axis === undefined) return;
+      constant += c * axis.offset;
+      if (c === 1 || !isParameter) rest += c * axis.offset;
+      else if (axis.offset !== 0) shifts.set(c, (shifts.get(c) ?? 0) + axis.offset);
       // That neighbours lie side by side is part of the code where they are read together.
       const isOne = c === 1 && (axis.isVector || axis.text === undefined || !shader.isGeneric);
-      const factor = isOne ? "1" : shader.number(`${id} ${k}`, c);
-      if (axis.offset !== 0) {
-        if (isOne) [constant, rest] = [constant + axis.offset, rest + axis.offset];
-        else addConstant(String(k), c, axis.offset);
-      }
-      if (axis.isVector) [step, stepText] = [step + c, factor];
+      if (axis.isVector) [step, stepText] = [step + c, isOne ? "1" : factorOf(c)];
       if (axis.text === undefined) return;
       if ((c * axis.multiple) % 4 !== 0) aligned = false;
-      (terms[axis.depth] ??= []).push(isOne ? axis.text : `${axis.text} * ${factor}`);
+      add(axis.depth, isOne ? axis.text : `${axis.text} * ${factorOf(c)}`);
     });
+    for (const [c, times] of shifts) {
+      if (times !== 0) add(0, times === 1 ? factorOf(c) : `${factorOf(c)} * ${times}`);
+    }
     let text = "";
     let depth = 0;
     terms.forEach((own, level) => {

@@ -4,14 +4,14 @@
  *
  * @module
  */
-import { formsOf } from "../compiler/expression.ts";
-import { type Affine, type Fold, points } from "../compiler/kernel.ts";
+import { type Fold, points } from "../compiler/kernel.ts";
 import { shareEqual } from "../compiler/share.ts";
 import { sharedWalks } from "../compiler/walks.ts";
+import { type Abreast, rowsAbreast } from "./abreast.ts";
 import { type FoldPlan, isContiguous, planFold } from "./fold_plan.ts";
 import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule.ts";
-import { type AxisValue, decodeAxes, variable } from "./wgsl_axes.ts";
-import { type Block, Shader } from "./wgsl.ts";
+import { decodeAxes, fixed, shifted, variable } from "./wgsl_axes.ts";
+import { Block, Shader } from "./wgsl.ts";
 import { Emitter } from "./wgsl_expression.ts";
 import type { Width } from "./wgsl_math.ts";
 import { Reductions, type Row, walkOptions } from "./wgsl_reductions.ts";
@@ -38,30 +38,13 @@ export function vectorOutputs(kernel: Fold, plan: FoldPlan): boolean[] {
   );
 }
 
-/**
- * How many rows an invocation walks at once: four where they read something in common, such as the gain and bias of a
- * layer norm, because on the software adapter loads are what a kernel waits for.
- */
-function rowsAbreast(kernel: Fold, plan: FoldPlan, family: Family): 1 | 4 {
-  const { axes, stages, stores } = kernel;
-  const isRowWise = family === "software" && plan.parallel === undefined && stages.length > 0;
-  if (!isRowWise || (axes.at(-1) ?? 1) % 4 !== 0 || points(axes) < fewestForFour) return 1;
-  const isCommon = (form: Affine): boolean =>
-    form.coefficients.some((c, k) => c !== 0 && k >= axes.length) &&
-    form.coefficients.every((c, k) => c === 0 || k >= axes.length);
-  const loads = [...stages, ...stores].flatMap(({ value }) => formsOf(value));
-  return loads.some(isCommon) ? 4 : 1;
-}
-
-/** Rows below which four at a time would leave too few invocations. */
-const fewestForFour = 4096;
-
 /** The dispatch of a simplified fold. */
 export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: FoldOptions): Dispatch {
   const kernel = shareEqual(given);
   const plan = planFold(kernel, family === "software" ? 64 : 16384);
   const abreast = rowsAbreast(kernel, plan, family);
-  const lanes = points(kernel.axes) / (plan.parallel === undefined ? abreast : 4);
+  const sizes = kernel.axes.map((size, k) => Math.ceil(size / abreast.counts[k]!));
+  const lanes = points(sizes) / (plan.parallel === undefined ? 1 : 4);
   const workgroup = family === "software" && lanes < 2048 ? 8 : 64;
   const shader = new Shader({
     ...kernel,
@@ -71,13 +54,16 @@ export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: Fol
     parameters: parametersOf(family),
   });
   const block = shader.body;
-  const rows: readonly Row[] = decodeRows(block, shader.begin(lanes), kernel.axes, plan, abreast)
-    .map((axes) => ({ axes, results: [] }));
+  const rows = decodeRows(block, shader.begin(lanes), kernel.axes, sizes, plan, abreast);
   const width: Width = plan.parallel === undefined ? 1 : 4;
   let turns = 0;
   const isSame = (first: number, next: number): boolean => plan.inner[first] === plan.inner[next];
   for (const walk of sharedWalks(kernel.stages, isSame, family === "software")) {
-    turns += new Reductions(block, rows, kernel.stages, walk, plan.inner[walk[0]!], width).write();
+    turns += new Reductions(block, rows, kernel.stages, walk, {
+      vector: plan.inner[walk[0]!],
+      width,
+      taps: abreast.taps,
+    }).write();
   }
   const wide = vectorOutputs(kernel, plan);
   for (const walk of storeWalks(kernel, plan)) {
@@ -86,22 +72,37 @@ export function foldByLanes(given: Fold, { family, scratchFrom, toScratch }: Fol
   return shader.finish(checkTurns(kernel.label, turns, family));
 }
 
-/** The axes of each row of an invocation; rows of one invocation are neighbours along the last axis. */
+/** The rows of an invocation. */
 function decodeRows(
   block: Block,
   lane: string,
   axes: readonly number[],
+  sizes: readonly number[],
   { parallel }: FoldPlan,
-  abreast: number,
-): AxisValue[][] {
-  if (abreast === 1) return [decodeAxes(block, lane, axes, parallel, "axis")];
-  const pairs = axes.map((size, k) => k === axes.length - 1 ? size / abreast : size);
-  const decoded = decodeAxes(block, lane, pairs, undefined, "axis by rows");
-  const { text } = decoded.at(-1)!;
-  return Array.from({ length: abreast }, (_, row) => {
-    const name = block.let(`${text} * ${abreast} + ${row}`);
-    return [...decoded.slice(0, -1), variable(name, block.depth, 1)];
+  { counts }: Abreast,
+): Row[] {
+  const key = counts.some((count) => count > 1) ? "axis by rows" : "axis";
+  const decoded = decodeAxes(block, lane, sizes, parallel, key);
+  let rows: Row[] = [{ axes: [], results: [], exists: undefined }];
+  decoded.forEach((axis, k) => {
+    const [count, size] = [counts[k]!, axes[k]!];
+    const base = count === 1
+      ? axis
+      : count === size
+      ? fixed(0)
+      : variable(block.let(`${axis.text} * ${count}`), block.depth, count);
+    rows = rows.flatMap((row) =>
+      Array.from({ length: count }, (_, r): Row => {
+        const own = shifted(base, r);
+        const isPartial = size % count !== 0 && r > 0;
+        const inside = isPartial &&
+          block.let(`${base.text} + ${r} < ${block.shader.number(`rows along ${k}`, size)}`);
+        const exists = [row.exists, inside || undefined].filter((each) => each !== undefined).join(" && ");
+        return { axes: [...row.axes, own], results: [], exists: exists || undefined };
+      })
+    );
   });
+  return rows;
 }
 
 /** The numbers of the stores, neighbours together that walk alike. */
@@ -131,11 +132,13 @@ function writeStores(
   const options = walkOptions(stores[0]!.axes, vector, stores.map(({ value }) => value), rows.length);
   return writeWalk(block, options, (inside, places) => {
     for (const place of places) {
-      for (const { axes, results } of rows) {
-        const emitter = new Emitter(inside, [...axes, ...place], results);
+      for (const { axes, results, exists } of rows) {
+        const target = exists === undefined ? inside : new Block(inside.shader, inside);
+        const emitter = new Emitter(target, [...axes, ...place], results);
         for (const { output, at, value } of stores) {
           emitter.store(output, at, emitter.value(value), kernel.outputs[output]!, wide[output]!);
         }
+        if (exists !== undefined) inside.nest(`if (${exists})`, target);
       }
     }
   });

@@ -39,6 +39,18 @@ export function walkOptions(
 export interface Row {
   readonly axes: readonly AxisValue[];
   readonly results: Value[];
+  /** Whether there is such a row; undefined: always. What is found in the others is not stored. */
+  readonly exists: string | undefined;
+}
+
+/** How the rows are walked. */
+interface Reading {
+  /** The axis along which four values are taken at once. */
+  readonly vector: number | undefined;
+  /** Width of a result. */
+  readonly width: Width;
+  /** How the walk is written; by the number of loads if it is not given. */
+  readonly taps?: Pick<WalkOptions, "flat" | "unroll"> | undefined;
 }
 
 /** A stage and the value that it takes in: that of its mean's stage, if it is about deviations from a mean of the walk. */
@@ -57,19 +69,16 @@ export class Reductions {
 
   /**
    * @param walk The numbers of the stages.
-   * @param vector The axis along which four values are taken at once.
-   * @param own Width of a result.
    */
   constructor(
     readonly block: Block,
     readonly rows: readonly Row[],
     stages: readonly Stage[],
     walk: readonly number[],
-    readonly vector: number | undefined,
-    own: Width,
+    readonly reading: Reading,
   ) {
     this.#axes = stages[walk[0]!]!.axes;
-    this.#width = vector === undefined ? own : 4;
+    this.#width = reading.vector === undefined ? reading.width : 4;
     this.#parts = walk.map((number) => {
       const stage = stages[number]!;
       const mean = meanOf(stages, number);
@@ -80,7 +89,7 @@ export class Reductions {
 
   /** Writes the walk, and gives every row what it finds; returns the loop turns. */
   write(): number {
-    const { block, vector, rows } = this;
+    const { block, rows, reading: { vector } } = this;
     const across = vector !== undefined;
     const reductions = this.#parts.map((part) => rows.map((row) => this.#start(part, row)));
     let turns = this.#walk(
@@ -109,24 +118,28 @@ export class Reductions {
 
   /** Takes values of all rows at every place. */
   #walk(block: Block, values: readonly Expr[], take: (inside: Block, taken: Taken) => void): number {
-    const { rows, vector } = this;
+    const { rows, reading: { vector, taps } } = this;
     const [axes, width] = [this.#axes, this.#width];
-    return writeWalk(block, walkOptions(axes, vector, values, rows.length), (inside, places) => {
-      places.forEach((place, k) =>
-        rows.forEach((own, row) => {
-          const emitter = new Emitter(inside, [...own.axes, ...place], own.results);
-          values.forEach((value, part) => {
-            const text = widened(emitter.value(value), value.dtype, width);
-            take(inside, { row, part, k, text, position: () => rowMajor(inside, axes, place) });
-          });
-        })
-      );
-    });
+    return writeWalk(
+      block,
+      { ...walkOptions(axes, vector, values, rows.length), ...taps },
+      (inside, places) => {
+        places.forEach((place, k) =>
+          rows.forEach((own, row) => {
+            const emitter = new Emitter(inside, [...own.axes, ...place], own.results);
+            values.forEach((value, part) => {
+              const text = widened(emitter.value(value), value.dtype, width);
+              take(inside, { row, part, k, text, position: () => rowMajor(inside, axes, place) });
+            });
+          })
+        );
+      },
+    );
   }
 
   /** The median of a row's first three values, if four are read at once, else of the first, a middle and the last. */
   #origin(value: Expr, { axes, results }: Row): string {
-    const { block, vector } = this;
+    const { block, reading: { vector } } = this;
     const at = (place: readonly AxisValue[]): Value =>
       new Emitter(block, [...axes, ...place], results).value(value);
     const start = this.#axes.map(() => fixed(0));
