@@ -119,6 +119,6 @@ Deno.test("rows are walked together where their windows overlap most, and few ro
   assertEquals(countsOf(depthwise({ sizes: large, channelsLast: false })), [1, 1, 4, 1]);
   assertEquals(countsOf(depthwise({ sizes: large, channelsLast: true })), [1, 1, 2, 2]);
   assertEquals(countsOf(weightGradient({ sizes: large, channelsLast: true })), [1, 3, 3]);
-  // Sixteen invocations are too few to have fewer.
-  assertEquals(countsOf(depthwise({ sizes: [1, 4, 4, 4], channelsLast: true })), [1, 1, 1]);
+  // 32 invocations are too few to have fewer.
+  assertEquals(countsOf(depthwise({ sizes: [1, 4, 4, 2], channelsLast: true })), [1, 1, 1]);
 });

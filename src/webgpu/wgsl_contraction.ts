@@ -144,6 +144,7 @@ function writeSum(
   const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
   const flat = isInner ? 1 : mostWrittenOut;
   return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
+    const products = sums.map((row) => row.map((): string[] => []));
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {
         const values = columns.flatMap((place) =>
@@ -158,11 +159,22 @@ function writeSum(
         });
         sums.forEach((row, i) => {
           const a = readRow(inside, kernel, tile, operands, i, step, u);
-          row.forEach((sum, j) => inside.lines.push(`${sum} += ${a} * ${groups[j]};`));
+          row.forEach((_, j) => products[i]![j]!.push(`${a} * ${groups[j]}`));
         });
       }
     }
+    // Products of one turn are added up first: a long sum then rounds at a fraction of its steps.
+    sums.forEach((row, i) =>
+      row.forEach((sum, j) => inside.lines.push(`${sum} += ${inPairs(products[i]![j]!)};`))
+    );
   });
+}
+
+/** The sum of some texts, in pairs. */
+function inPairs(texts: readonly string[]): string {
+  if (texts.length <= 2) return texts.join(" + ");
+  const half = 2 ** Math.ceil(Math.log2(texts.length) - 1);
+  return `(${inPairs(texts.slice(0, half))}) + (${inPairs(texts.slice(half))})`;
 }
 
 /** Loads for one step of the inner axis. */
