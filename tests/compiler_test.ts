@@ -310,6 +310,10 @@ Deno.test("rows that are few and long are walked apart, so that their sums can b
   // What does not walk the rows stays with the sums.
   const scale = ops.sub(1, ops.mul(ops.sum(x, { axis: 1 }), 0.1));
   assertEquals(labels(scale, apart).length, 2);
+  // A long row to write, of a short sum.
+  const written = ops.add(x, ops.sum(ramp([40, 8]), { axis: 1, keepDims: true }));
+  assertEquals(labels(written, whole).length, 1);
+  assertEquals(labels(written, apart).length, 2);
   // Many rows, or short ones.
   assertEquals(labels(ops.softmax(ramp([80, 96])), apart).length, 1);
   assertEquals(labels(ops.softmax(ramp([40, 88])), apart).length, 1);

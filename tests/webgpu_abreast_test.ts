@@ -4,7 +4,7 @@ import { type Combine, type Expr, type Fold, points } from "../src/compiler/kern
 import { rowsAbreast } from "../src/webgpu/abreast.ts";
 import { planFold } from "../src/webgpu/fold_plan.ts";
 import { simplifyFold } from "../src/webgpu/simplify.ts";
-import { binary, form, load, reduced } from "./support/kernels.ts";
+import { binary, constant, form, load, reduced } from "./support/kernels.ts";
 import { check, noise, webgpuTest } from "./support/webgpu.ts";
 
 /** What a window kernel is about: images `[images, channels, height, width]` and windows of three by three. */
@@ -41,7 +41,9 @@ function depthwise(windows: Windows): Fold {
     ],
     fill: combine === "max" ? -Infinity : 0,
   };
-  const value = combine === "max" ? x : binary("mul", x, load(1, form([0, 9, 0, 0, 3, 1])));
+  // The compiler arranges weights as the channels are.
+  const weights = form(windows.channelsLast ? [0, 1, 0, 0, 3 * c, c] : [0, 9, 0, 0, 3, 1]);
+  const value = combine === "max" ? x : binary("mul", x, load(1, weights));
   const axes = [n, c, height, width];
   const out = windows.channelsLast ? [c * height * width, 1, width * c, c] : contiguousStrides(axes);
   return {
@@ -121,4 +123,19 @@ Deno.test("rows are walked together where their windows overlap most, and few ro
   assertEquals(countsOf(weightGradient({ sizes: large, channelsLast: true })), [1, 3, 3]);
   // 32 invocations are too few to have fewer.
   assertEquals(countsOf(depthwise({ sizes: [1, 4, 4, 2], channelsLast: true })), [1, 1, 1]);
+});
+
+Deno.test("walks of no places, and of no loads, are no reason to walk rows together", () => {
+  const fold = (axes: readonly number[], value: Expr): Fold => ({
+    kind: "fold",
+    label: "fold",
+    inputs: ["f32"],
+    outputs: ["f32"],
+    axes: [400],
+    stages: [{ combine: "sum", axes, dtype: "f32", value }],
+    stores: [{ output: 0, at: form([1]), axes: [], value: reduced(0) }],
+  });
+  for (const kernel of [fold([3e7, 0], load(0, form([1, 3, 5]))), fold([3, 3], constant(2))]) {
+    assertEquals(rowsAbreast(kernel, planFold(kernel, 64), "software").counts, [1]);
+  }
 });

@@ -294,6 +294,25 @@ webgpuTest("the same bits every time", async (device) => {
   assertEquals(first.actual, second.actual);
 });
 
+webgpuTest("short sums of a row that is long to write", async (device) => {
+  const [rows, size] = [33, 70_001];
+  const kernel: Fold = {
+    kind: "fold",
+    label: "long store",
+    inputs: ["f32", "f32"],
+    outputs: ["f32"],
+    axes: [rows],
+    stages: [{ combine: "sum", axes: [8], dtype: "f32", value: load(1, form([8, 1])) }],
+    stores: [{
+      output: 0,
+      at: form([size, 1]),
+      axes: [size],
+      value: binary("add", load(0, form([size, 1])), reduced(0)),
+    }],
+  };
+  await check(device, kernel, [noise(rows * size), noise(8 * rows, 3)], [rows * size], 1e-5, 1);
+});
+
 webgpuTest(
   "neighbours in memory are neighbours on the device, in whatever order the axes come",
   async (device) => {

@@ -2,7 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import { interpretKernel } from "../src/compiler/interpret.ts";
 import type { Contraction, Expr, Fold, Kernel, Program } from "../src/compiler/kernel.ts";
 import { arrayType, type TensorData } from "../src/dtype.ts";
+import type { BoundBinding, BoundLaunch } from "../src/webgpu/bound.ts";
 import type { WebgpuExecutable } from "../src/webgpu/executable.ts";
+import { generate } from "../src/webgpu/generate.ts";
+import { joinTiny } from "../src/webgpu/join.ts";
 import type { Family, WebgpuDevice } from "../src/webgpu/mod.ts";
 import { binary, constant, form, load, map, reduced } from "./support/kernels.ts";
 import { assertClose, noise, runProgram, webgpuTest } from "./support/webgpu.ts";
@@ -154,4 +157,71 @@ webgpuTest("an input that joined launches overwrite is read first", async (devic
   assertEquals(result, expected);
   executable.release();
   for (const buffer of buffers) buffer.release();
+});
+
+webgpuTest("a launch that reads where it writes keeps its copy", async (device) => {
+  const turn = map("turn", [64], ["f32"], "f32", binary("add", load(0, form([-1], 63)), constant(1)));
+  const program = {
+    ...chain([turn], 12),
+    launches: Array.from(
+      { length: 12 },
+      (_, k) => ({ kernel: turn, inputs: [k === 0 ? 0 : 2], outputs: [2] }),
+    ),
+  };
+  const [result] = await runProgram(device, program, inputs);
+  assertEquals(result, interpret(program, inputs));
+});
+
+/** A launch of one kernel from one place to another. */
+function launchOf(kernel: Kernel, from: BoundBinding, to: BoundBinding): BoundLaunch {
+  const [dispatch] = generate(kernel, "software").dispatches;
+  const constants: BoundBinding = { source: { kind: "constants", index: 0 }, offset: 0, size: 16 };
+  const bindings = dispatch!.parts.bindings.map(({ kind }) =>
+    kind === "input" ? from : kind === "output" ? to : constants
+  );
+  return {
+    label: kernel.label,
+    dispatches: [{ dispatch: dispatch!, bindings }],
+    inputs: [from.source],
+    outputs: [to.source],
+  };
+}
+
+const joinOptions = { family: "software", most: { storage: 8, uniform: 12 } } as const;
+
+Deno.test("parts of a buffer that is written are told from other buffers", () => {
+  const at = (index: number, offset = 0): BoundBinding => ({
+    source: { kind: "temporary", index },
+    offset,
+    size: 256,
+  });
+  // The second launch reads another buffer than the first writes, but for once another part of the same.
+  const pairs = Array.from({ length: 8 }, (_, k) => [
+    launchOf(increment, at(0), at(1)),
+    launchOf(halve, at(k === 5 ? 1 : 2, 256), at(3)),
+  ]);
+  const labels = joinTiny(pairs.flat(), joinOptions).map(({ label }) => label);
+  assertEquals(labels.filter((label) => !label.includes(";")), ["increment", "halve"]);
+});
+
+Deno.test("many different launches that repeat are joined in little time", () => {
+  const kernels = Array.from({ length: 300 }, (_, k) => {
+    // A text of its own for each: another order of operations.
+    let value = load(0, form([1]));
+    for (let bit = 0; bit < 9; bit++) {
+      value = binary((k >> bit) % 2 === 1 ? "mul" : "add", value, constant(0.5));
+    }
+    return map(`kernel ${k}`, [64], ["f32"], "f32", value);
+  });
+  const slot = (index: number): BoundBinding => ({
+    source: { kind: "temporary", index },
+    offset: 0,
+    size: 256,
+  });
+  const round = kernels.map((kernel, k) => launchOf(kernel, slot(k % 4), slot((k + 1) % 4)));
+  const launches = Array.from({ length: 10 }, () => round).flat();
+  const start = performance.now();
+  assertEquals(joinTiny(launches, joinOptions).length, launches.length / 4);
+  const milliseconds = performance.now() - start;
+  assert(milliseconds < 2000, `${milliseconds} ms`);
 });

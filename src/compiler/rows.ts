@@ -90,9 +90,14 @@ function joinEarlier(
   return result.push(launch) - 1;
 }
 
-/** Whether every walk of these rows should be a kernel of its own. */
-function areApart({ axes, stages }: Fold, { apart }: Partial<ReductionLimits>): boolean {
-  const length = Math.max(0, ...stages.map((stage) => points(stage.axes)));
+/** Whether walks of these rows (`walk` = the axes of another) should be kernels of their own. */
+function areApart(
+  { axes, stages, stores }: Fold,
+  walk: readonly number[],
+  { apart }: Partial<ReductionLimits>,
+): boolean {
+  const walks = [...stages, ...stores].map((own) => own.axes);
+  const length = Math.max(...[...walks, walk].map(points));
   return apart !== undefined && points(axes) < apart.rows && length > apart.length;
 }
 
@@ -107,8 +112,8 @@ function join(group: Group, launch: Group, limits: Partial<ReductionLimits> = {}
   if (rows === undefined) return undefined;
   const rest = kernel.axes.map((_, k) => k).filter((k) => !rows.includes(k) && kernel.axes[k]! > 1);
   if (kernel.stages.length > 0 && rest.length > 0) return undefined;
-  if ((kernel.stages.length > 0 || rest.length > 0) && areApart(group.kernel, limits)) return undefined;
   const walk = rest.map((k) => kernel.axes[k]!);
+  if ((kernel.stages.length > 0 || rest.length > 0) && areApart(group.kernel, walk, limits)) return undefined;
   const last = rest[rest.length - 1];
   // Walking a row whose elements lie apart costs more than a kernel of its own.
   if (last !== undefined && kernel.stores.some((store) => store.at.coefficients[last] !== 1)) {

@@ -24,6 +24,8 @@ const mostTaps = 9;
 const turnsAbreast = 4;
 /** Rows of up to so many places, and of more. */
 const mostRows = { writtenOut: 4, looped: 9 } as const;
+/** Loads in the code of a walk: it compiles in more time than they are many. */
+const mostLoads = 40;
 /** Invocations below which some threads idle. */
 const fewestLanes = 32;
 /** Rows below which four with a common gain would leave too few invocations. */
@@ -54,7 +56,7 @@ function commonAbreast({ axes, stages, stores }: Fold, plan: FoldPlan): Abreast 
 function windowsAbreast(kernel: Fold, plan: FoldPlan): Abreast | undefined {
   const [stage, ...others] = kernel.stages as [Stage, ...Stage[]];
   const isPlain = others.length === 0 && kernel.stores.every((store) => points(store.axes) === 1);
-  if (!isPlain || plan.inner[0] !== undefined) return undefined;
+  if (!isPlain || plan.inner[0] !== undefined || points(stage.axes) === 0) return undefined;
   const flat = points(stage.axes) <= mostTaps;
   const taps = flat
     ? placesOf(stage.axes)
@@ -64,16 +66,18 @@ function windowsAbreast(kernel: Fold, plan: FoldPlan): Abreast | undefined {
     const lanes = points(kernel.axes.map((size, k) => Math.ceil(size / counts[k]!)));
     return lanes / (plan.parallel === undefined ? 1 : 4) >= fewestLanes;
   });
-  // Rows past the last one are walked in vain.
-  const costs = options.map((counts) =>
-    loadsTogether(stage, plan, counts, taps) *
-    points(kernel.axes.map((size, k) => Math.ceil(size / counts[k]!))) / points(kernel.axes)
-  );
-  const least = Math.min(...costs);
   const alone = loadsTogether(stage, plan, kernel.axes.map(() => 1), taps);
-  if (!(least <= worthwhile * alone)) return undefined;
+  let [best, least] = [undefined as readonly number[] | undefined, worthwhile * alone.cost];
+  for (const counts of options) {
+    const { cost, count } = loadsTogether(stage, plan, counts, taps);
+    // Rows past the last one are walked in vain.
+    const rows = points(kernel.axes.map((size, k) => Math.ceil(size / counts[k]!)));
+    const perRow = cost * rows / points(kernel.axes);
+    if (count <= mostLoads && perRow < least) [best, least] = [counts, perRow];
+  }
+  if (best === undefined) return undefined;
   return {
-    counts: options[costs.indexOf(least)]!,
+    counts: best,
     taps: flat ? { flat: taps.length, unroll: 1 } : { flat: 1, unroll: taps.length },
   };
 }
@@ -98,15 +102,16 @@ function placesOf(sizes: readonly number[]): number[][] {
   );
 }
 
-/** Nanoseconds of the different loads of rows that are walked together, at some places of the walk. */
+/** The different loads of rows that are walked together, at some places of the walk: how many, and nanoseconds. */
 function loadsTogether(
   stage: Stage,
   { parallel }: FoldPlan,
   counts: readonly number[],
   taps: readonly (readonly number[])[],
-): number {
+): { cost: number; count: number } {
   const rows = placesOf(counts);
-  return loadsOf(stage.value).reduce((sum, { at: { offset, coefficients } }) => {
+  let [cost, count] = [0, 0];
+  for (const { at: { offset, coefficients } } of loadsOf(stage.value)) {
     const step = parallel === undefined ? 0 : coefficients[parallel] ?? 0;
     const isWhole = step === 1 &&
       coefficients.every((c, k) => k === parallel || k >= counts.length || c % 4 === 0);
@@ -121,6 +126,8 @@ function loadsTogether(
         else found.add(place);
       }
     }
-    return sum + found.size * (isWhole ? four : step === 0 ? one : 4 * one);
-  }, 0);
+    cost += found.size * (isWhole ? four : step === 0 ? one : 4 * one);
+    count += found.size * (isWhole || step === 0 ? 1 : 4);
+  }
+  return { cost, count };
 }

@@ -2,8 +2,8 @@
  * Launches that are too small for what a dispatch costs: where the same ones follow one another again and again (the
  * steps of an unrolled loop), they become one dispatch of one workgroup, with barriers between them.
  *
- * Which belong together is found as in byte pair encoding (Gage 1994, "A new algorithm for data compression"): the most
- * frequent pair of neighbours becomes one, until no pair is frequent. What is joined must occur often, because it is
+ * Which belong together is found much as in byte pair encoding (Gage 1994, "A new algorithm for data compression"):
+ * frequent pairs of neighbours become one, until no pair is frequent. What is joined must occur often, because it is
  * compiled once more; so programs that repeat nothing stay as they are.
  *
  * @module
@@ -41,20 +41,21 @@ export interface JoinOptions {
 
 /** The launches in their order, with those joined that are tiny and repeat. */
 export function joinTiny(launches: readonly BoundLaunch[], options: JoinOptions): BoundLaunch[] {
-  const isJoinable = ({ dispatches }: BoundLaunch): boolean =>
-    dispatches.length > 0 && dispatches.every(({ dispatch }) => isTiny(dispatch, options.family));
-  const refused = new Set<string>();
   const patterns = new Patterns();
-  let groups = launches.map((launch): Group => ({ launches: [launch], isJoinable: isJoinable(launch) }));
+  let groups = launches.map((launch): Group => ({
+    launches: [launch],
+    isJoinable: isJoinable(launch, options),
+  }));
+  // What was found of a pair that is frequent: whether one shader can do it.
+  const known = new Map<string, boolean>();
+  const canJoin = (key: string, { launches: a }: Group, { launches: b }: Group): boolean => {
+    if (!known.has(key)) known.set(key, joinGroup([...a, ...b], options) !== undefined);
+    return known.get(key)!;
+  };
   for (;;) {
-    const pair = mostFrequentPair(groups, patterns, refused);
-    if (pair === undefined) break;
-    const { key, first } = pair;
-    if (joinGroup([...groups[first]!.launches, ...groups[first + 1]!.launches], options) === undefined) {
-      refused.add(key);
-    } else {
-      groups = joinPairs(groups, key, patterns);
-    }
+    const joined = joinPairs(groups, patterns, canJoin);
+    if (joined.length === groups.length) break;
+    groups = joined;
   }
   const uses = countBy(groups.map((group) => patterns.of(group)));
   return groups.flatMap((group) =>
@@ -63,6 +64,13 @@ export function joinTiny(launches: readonly BoundLaunch[], options: JoinOptions)
       ? [joinGroup(group.launches, options)!]
       : group.launches
   );
+}
+
+function isJoinable({ dispatches, inputs, outputs }: BoundLaunch, { family }: JoinOptions): boolean {
+  const written = new Set(outputs.map((source) => sourceKey(source)));
+  return dispatches.length > 0 && dispatches.every(({ dispatch }) => isTiny(dispatch, family)) &&
+    // What a launch reads where it writes is copied before it.
+    !inputs.some((source) => written.has(sourceKey(source)));
 }
 
 /** Launches that become one. */
@@ -74,63 +82,96 @@ interface Group {
 /** Texts that are equal for groups whose joined shaders are equal. */
 class Patterns {
   readonly #codes = new Map<string, number>();
+  readonly #keys = new WeakMap<BoundDispatch, Keys>();
+  readonly #pairs = new WeakMap<Group, { readonly next: Group; readonly key: string }>();
 
   of(...groups: readonly Group[]): string {
-    const memory = new Map<string, number>();
-    const number = <Key>(map: Map<Key, number>, key: Key): number => {
+    const [memory, places] = [new Map<string, number>(), new Map<string, number>()];
+    const number = (map: Map<string, number>, key: string): number => {
       if (!map.has(key)) map.set(key, map.size);
       return map.get(key)!;
     };
-    return groups.flatMap(dispatchesOf).map(({ dispatch, bindings }) => {
-      const bound = dispatch.parts.bindings.map((variable, k) =>
-        number(memory, `${sourceKey(bindings[k]!.source, variable)} ${bindings[k]!.offset}`)
-      );
-      return `${number(this.#codes, dispatch.code)}x${points(dispatch.workgroups)}:${bound}`;
+    return groups.flatMap(dispatchesOf).map((each) => {
+      const { what, sources } = this.#keysOf(each);
+      const bound = sources.map(({ source, place }) => `${number(memory, source)}.${number(places, place)}`);
+      return `${what}:${bound}`;
     }).join(";");
   }
+
+  #keysOf(each: BoundDispatch): Keys {
+    let known = this.#keys.get(each);
+    if (known === undefined) {
+      const { dispatch: { code, parts, workgroups }, bindings } = each;
+      if (!this.#codes.has(code)) this.#codes.set(code, this.#codes.size);
+      const sources = parts.bindings.map((variable, k) => {
+        const source = sourceKey(bindings[k]!.source, variable);
+        return { source, place: `${source} ${bindings[k]!.offset}` };
+      });
+      this.#keys.set(each, known = { what: `${this.#codes.get(code)}x${points(workgroups)}`, sources });
+    }
+    return known;
+  }
+
+  /** The same for neighbours. Few pairs are new from one round to the next, so it is remembered. */
+  ofPair(a: Group, b: Group): string {
+    let known = this.#pairs.get(a);
+    if (known?.next !== b) this.#pairs.set(a, known = { next: b, key: this.of(a, b) });
+    return known.key;
+  }
+}
+
+/** A dispatch in short: what it does, and where its bindings are. */
+interface Keys {
+  readonly what: string;
+  readonly sources: readonly { readonly source: string; readonly place: string }[];
 }
 
 function dispatchesOf({ launches }: Group): readonly BoundDispatch[] {
   return launches.flatMap(({ dispatches }) => dispatches);
 }
 
-/** The pair of neighbours that occurs most often, if it does so often enough. */
-function mostFrequentPair(
+/** Joins every pair of neighbours that is frequent, but for the sake of a more frequent one leaves its second alone. */
+function joinPairs(
   groups: readonly Group[],
   patterns: Patterns,
-  refused: ReadonlySet<string>,
-): { key: string; first: number } | undefined {
-  const found = new Map<string, { count: number; first: number; last: number }>();
-  let best: { key: string; count: number; first: number } | undefined;
-  for (let k = 0; k + 1 < groups.length; k++) {
-    const [a, b] = [groups[k]!, groups[k + 1]!];
-    if (!a.isJoinable || !b.isJoinable) continue;
-    if (dispatchesOf(a).length + dispatchesOf(b).length > mostDispatches) continue;
-    const key = patterns.of(a, b);
-    if (refused.has(key)) continue;
-    let own = found.get(key);
-    if (own === undefined) found.set(key, own = { count: 0, first: k, last: -2 });
-    // Of three equal ones two are a pair.
-    if (own.last === k - 1) continue;
-    own.last = k;
-    own.count++;
-    if (own.count >= fewestUses && own.count > (best?.count ?? 0)) best = { key, ...own };
-  }
-  return best;
-}
-
-function joinPairs(groups: readonly Group[], key: string, patterns: Patterns): Group[] {
+  canJoin: (key: string, a: Group, b: Group) => boolean,
+): Group[] {
+  const keys = groups.map((a, k): string | undefined => {
+    const b = groups[k + 1];
+    if (b === undefined || !a.isJoinable || !b.isJoinable) return undefined;
+    return dispatchesOf(a).length + dispatchesOf(b).length > mostDispatches
+      ? undefined
+      : patterns.ofPair(a, b);
+  });
+  const counts = countPairs(keys);
+  const countAt = (k: number): number => {
+    const key = keys[k];
+    const count = key === undefined ? 0 : counts.get(key)!;
+    return count >= fewestUses && canJoin(key!, groups[k]!, groups[k + 1]!) ? count : 0;
+  };
   const result: Group[] = [];
   for (let k = 0; k < groups.length; k++) {
     const [a, b] = [groups[k]!, groups[k + 1]];
-    if (a.isJoinable && b?.isJoinable && patterns.of(a, b) === key) {
+    const count = countAt(k);
+    if (b === undefined || count === 0 || countAt(k + 1) > count) {
+      result.push(a);
+    } else {
       result.push({ launches: [...a.launches, ...b.launches], isJoinable: true });
       k++;
-    } else {
-      result.push(a);
     }
   }
   return result;
+}
+
+/** How often each pair occurs, where of three equal ones two are a pair. */
+function countPairs(keys: readonly (string | undefined)[]): Map<string, number> {
+  const found = new Map<string, { count: number; last: number }>();
+  keys.forEach((key, k) => {
+    if (key === undefined) return;
+    const own = found.get(key) ?? { count: 0, last: -2 };
+    if (own.last !== k - 1) found.set(key, { count: own.count + 1, last: k });
+  });
+  return new Map([...found].map(([key, { count }]) => [key, count]));
 }
 
 /** One launch for several; undefined if no shader can do what they do. */

@@ -44,7 +44,10 @@ export function joinDispatches(
     (sum, { dispatch }) => sum + points(dispatch.workgroups) * (1 + dispatch.turns),
     rounds,
   );
-  const isPossible = memory.isConsistent && !shared.isAmbiguous && !functions.isAmbiguous;
+  // Workgroup memory that suffices for one of them must do for all.
+  const mostShared = Math.max(...dispatches.map(({ dispatch }) => dispatch.parts.shared.length));
+  const isPossible = memory.isConsistent && !shared.isAmbiguous && !functions.isAmbiguous &&
+    shared.texts.length <= mostShared;
   if (!isPossible || period > mostCalls || turns > mostTurns) return undefined;
   const barriers = [...(shared.texts.length > 0 ? ["workgroupBarrier();"] : []), "storageBarrier();"];
   const round = calls.slice(0, period).flatMap((call) => [call, ...barriers]);

@@ -91,7 +91,7 @@ export function contractByTiles(
   const ownColumns = places("right", firstColumn, x, columnLanes, columnGroups);
   const own = { rows: 4 * rowGroups, groups: columnGroups, group: 4 } as const;
   writeStores(block, kernel, own, { batch, columns: ownColumns, sums }, ownRows);
-  return shader.finish(points(kernel.inner));
+  return shader.finish(Math.ceil(points(kernel.inner) / depth) * (1 + depth));
 }
 
 /** Where a part of the inner axes begins and ends. */

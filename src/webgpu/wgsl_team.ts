@@ -20,8 +20,8 @@ const smallest = 64;
 const mostFlat = 4;
 
 /** As many lanes as have something to do: each takes four elements, and of long rows more. */
-export function teamSize({ stages }: Fold): TeamSize {
-  const longest = Math.max(...stages.map((stage) => points(stage.axes)));
+export function teamSize({ stages, stores }: Fold): TeamSize {
+  const longest = Math.max(...[...stages, ...stores].map((walk) => points(walk.axes)));
   if (longest >= 256) return { lanes: longest >= 2048 ? 256 : longest >= 512 ? 128 : smallest, teams: 1 };
   const lanes = Math.min(smallest, Math.max(8, 2 ** Math.ceil(Math.log2(longest / 4))));
   return { lanes, teams: smallest / lanes };
