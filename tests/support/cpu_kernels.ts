@@ -7,7 +7,6 @@ import type {
   BinaryOp,
   Expr,
   Fold,
-  Guard,
   Kernel,
   Stage,
   Store,
@@ -15,6 +14,8 @@ import type {
 } from "../../src/compiler/kernel.ts";
 import { generate } from "../../src/cpu/codegen.ts";
 import type { RunKernel } from "../../src/cpu/protocol.ts";
+
+export { constant, load } from "./kernels.ts";
 
 const memory = new WebAssembly.Memory({ initial: 256, maximum: 65536, shared: true });
 
@@ -102,14 +103,6 @@ export function check(
 // Shorthands for expressions.
 
 export const affine = (offset: number, ...coefficients: number[]): Affine => ({ offset, coefficients });
-
-export function load(input: number, at: Affine, dtype: DType = "f32", guards: Guard[] = [], fill = 0): Expr {
-  return { kind: "load", dtype, input, at, guards, fill };
-}
-
-export function constant(value: number, dtype: DType = "f32"): Expr {
-  return { kind: "constant", dtype, value };
-}
 
 export function un(op: UnaryOp, x: Expr, dtype: DType = x.dtype): Expr {
   return { kind: "unary", dtype, op, x };

@@ -1,19 +1,18 @@
 /** Kernels for tests, written in few words. */
 import { contiguousStrides } from "../../src/compiler/affine.ts";
-import type { Affine, BinaryOp, Expr, Fold, Store } from "../../src/compiler/kernel.ts";
+import type { Affine, BinaryOp, Expr, Fold, Guard, Store } from "../../src/compiler/kernel.ts";
 import type { DType } from "../../src/dtype.ts";
 
 /** An address: `offset` and a step for every axis. */
 export const form = (coefficients: readonly number[], offset = 0): Affine => ({ offset, coefficients });
-/** The element of an input at an address. */
-export const load = (input: number, at: Affine, dtype: DType = "f32"): Expr => ({
-  kind: "load",
-  dtype,
-  input,
-  at,
-  guards: [],
-  fill: 0,
-});
+/** The element of an input at an address; `fill` where a guard fails. */
+export const load = (
+  input: number,
+  at: Affine,
+  dtype: DType = "f32",
+  guards: readonly Guard[] = [],
+  fill = 0,
+): Expr => ({ kind: "load", dtype, input, at, guards, fill });
 /** A literal. */
 export const constant = (value: number, dtype: DType = "f32"): Expr => ({ kind: "constant", dtype, value });
 /** The result of a stage. */
