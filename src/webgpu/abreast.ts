@@ -88,10 +88,12 @@ function candidates(axes: readonly number[], parallel: number | undefined, most:
     k === parallel ? [1] : [...new Set([1, 2, 4, size <= 4 ? size : 1])].filter((count) => count <= size)
   );
   let all: number[][] = [[]];
-  for (const own of choices) all = all.flatMap((counts) => own.map((count) => [...counts, count]));
-  return all.filter((counts) =>
-    points(counts) > 1 && points(counts) <= most && counts.filter((c) => c > 1).length <= 2
-  );
+  for (const own of choices) {
+    all = all.flatMap((counts) => own.map((count) => [...counts, count])).filter((counts) =>
+      points(counts) <= most && counts.filter((count) => count > 1).length <= 2
+    );
+  }
+  return all.filter((counts) => points(counts) > 1);
 }
 
 /** Every place of a walk. */

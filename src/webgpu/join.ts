@@ -22,14 +22,14 @@ const mostDispatches = 64;
  * Most workgroups of a dispatch that is joined, since all of them run one after the other: few on a GPU, which has
  * many places for workgroups.
  */
-const mostWorkgroups = { software: 8, gpu: 1 } as const;
+const fewWorkgroups = { software: 8, gpu: 1 } as const;
 /** Most turns of loops that its workgroups take together. */
 const mostTurnsTogether = 64;
 
 /** Whether a dispatch takes less time than its launch. */
 export function isTiny({ workgroups, turns }: Dispatch, family: Family): boolean {
   const count = points(workgroups);
-  return count <= mostWorkgroups[family] && count * (turns + 1) <= mostTurnsTogether;
+  return count <= fewWorkgroups[family] && count * (turns + 1) <= mostTurnsTogether;
 }
 
 /** What the joined launches may be. */
@@ -53,11 +53,12 @@ export function joinTiny(launches: readonly BoundLaunch[], options: JoinOptions)
     return known.get(key)!;
   };
   for (;;) {
-    const joined = joinPairs(groups, patterns, canJoin);
-    if (joined.length === groups.length) break;
-    groups = joined;
+    const fewer = joinPairs(groups, patterns, canJoin);
+    if (fewer.length === groups.length) break;
+    groups = fewer;
   }
-  const uses = countBy(groups.map((group) => patterns.of(group)));
+  const joined = groups.filter((group) => group.launches.length > 1);
+  const uses = countBy(joined.map((group) => patterns.of(group)));
   return groups.flatMap((group) =>
     // Of a frequent pair most may have become parts of something longer.
     group.launches.length > 1 && uses.get(patterns.of(group))! >= fewestUses
@@ -67,10 +68,10 @@ export function joinTiny(launches: readonly BoundLaunch[], options: JoinOptions)
 }
 
 function isJoinable({ dispatches, inputs, outputs }: BoundLaunch, { family }: JoinOptions): boolean {
+  if (dispatches.length === 0 || !dispatches.every(({ dispatch }) => isTiny(dispatch, family))) return false;
+  // What a launch reads where it writes is copied before it.
   const written = new Set(outputs.map((source) => sourceKey(source)));
-  return dispatches.length > 0 && dispatches.every(({ dispatch }) => isTiny(dispatch, family)) &&
-    // What a launch reads where it writes is copied before it.
-    !inputs.some((source) => written.has(sourceKey(source)));
+  return !inputs.some((source) => written.has(sourceKey(source)));
 }
 
 /** Launches that become one. */

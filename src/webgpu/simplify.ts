@@ -1,5 +1,6 @@
 /**
- * Fewer axes: those of size 1 go, and neighbours that every address steps through as one become one.
+ * Fewer axes (those of size 1 go, and neighbours that every address steps through as one become one), and axes in
+ * another order.
  *
  * @module
  */
