@@ -105,9 +105,7 @@ class Builder implements GraphWriter {
     const node: GraphNode = { op: plain, inputs, params, shape: inferred.shape, dtype: inferred.dtype };
     const simpler = this.#simplify(node);
     if (simpler !== undefined) return simpler;
-    const key = `${op.name}(${inputs.join(",")})${
-      params === undefined ? "" : JSON.stringify(params, exactNumbers)
-    }:${describe(inferred)}`;
+    const key = nodeKey(plain, inputs, params, inferred);
     return this.#byKey.get(key) ?? this.push(node, key);
   }
 
@@ -170,6 +168,13 @@ function isIdentity(node: GraphNode): boolean {
     return (node.params as { strides: readonly number[] }).strides.every((stride) => stride === 1);
   }
   return name === "reshape" || name === "broadcastTo" || name === "pad";
+}
+
+/** A text that is equal for equal calls. */
+export function nodeKey(op: Primitive, inputs: readonly number[], params: Params, result: Aval): string {
+  return `${op.name}(${inputs.join(",")})${
+    params === undefined ? "" : JSON.stringify(params, exactNumbers)
+  }:${describe(result)}`;
 }
 
 function exactNumbers(_key: string, value: unknown): unknown {
