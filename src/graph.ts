@@ -122,6 +122,8 @@ class Builder implements GraphWriter {
       (name === "sub" && Object.is(value(1), 0))
     ) return a;
     if (name === "mul" && value(0) === 1) return b;
+    // A constant is not computed, so there is nothing to hold back.
+    if (name === "barrier" && value(0) !== undefined) return a;
     const kind = node.op!.lowering.kind;
     if (kind === "movement" && this.nodes[a!]!.shape.join() === node.shape.join() && isIdentity(node)) {
       return a;
