@@ -10,9 +10,16 @@ import {
   saveCheckpoint,
   saveRunCheckpoint,
 } from "../src/training/checkpoint.ts";
-import { makeRunFolder, runFiles, writeFileAtomic } from "../src/training/checkpoint_files.ts";
+import {
+  makeRunFolder,
+  removeHalfWritten,
+  runFiles,
+  WriteError,
+  writeFileAtomic,
+} from "../src/training/checkpoint_files.ts";
 import { trainConfig, trainOptions } from "../src/training/config.ts";
 import { OptionError, readOptionFile, readOptions } from "../src/training/options.ts";
+import { inFolder } from "./support/folders.ts";
 
 const classes = [
   { name: "sky", color: [128, 128, 128] as const },
@@ -30,15 +37,6 @@ function example(step = 7): Checkpoint {
     arrays,
     meta: { config: trainConfig({ steps: 100, burnInSteps: 0 }), classes, step, bestMeanIoU: 0.25 },
   };
-}
-
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 function names(folder: string): string[] {
@@ -143,12 +141,19 @@ Deno.test("writeFileAtomic() replaces the file or leaves it alone", () =>
     await writeFileAtomic(path, new TextEncoder().encode("old"));
     await writeFileAtomic(path, new TextEncoder().encode("new"));
     assertEquals(await Deno.readTextFile(path), "new");
-    await assertRejects(
-      () => writeFileAtomic(`${folder}/none/file`, new Uint8Array(1)),
-      Deno.errors.NotFound,
-    );
     await Deno.mkdir(`${folder}/taken/inside`, { recursive: true });
-    await assertRejects(() => writeFileAtomic(`${folder}/taken`, new Uint8Array(1)));
+    const cases: [string, string][] = [
+      [`${folder}/none/file`, "there is no such folder"],
+      [`${folder}/file/file`, "a file stands where its path needs a folder"],
+      [`${folder}/taken`, "it is a folder, not a file"],
+    ];
+    for (const [taken, why] of cases) {
+      await assertRejects(
+        () => writeFileAtomic(taken, new Uint8Array(1)),
+        WriteError,
+        `Cannot write ${taken}: ${why}`,
+      );
+    }
     assertEquals(names(folder), ["file", "taken"]);
   }));
 
@@ -159,10 +164,50 @@ Deno.test("makeRunFolder() numbers its own names and refuses a taken one", () =>
     assertEquals(await makeRunFolder(config), `${out}/allspark-b0-scenes-2`);
     const named = trainConfig({ out, name: "mine" });
     const folder = await makeRunFolder(named);
-    await assertRejects(() => makeRunFolder(named), Deno.errors.AlreadyExists, "choose another --name");
+    await assertRejects(
+      () => makeRunFolder(named),
+      Deno.errors.AlreadyExists,
+      `${folder} exists; it holds no checkpoint to continue from; choose another --name or remove it`,
+    );
+    await saveRunCheckpoint(folder, example(), { best: false });
+    await assertRejects(
+      () => makeRunFolder(named),
+      Deno.errors.AlreadyExists,
+      `${folder} exists; choose another --name, or continue it with --resume ${folder}`,
+    );
+    await Deno.writeTextFile(`${out}/file`, "");
+    await assertRejects(
+      () => makeRunFolder(trainConfig({ out: `${out}/file` })),
+      WriteError,
+      `Cannot make folder ${out}/file`,
+    );
+    await assertRejects(
+      () => makeRunFolder(trainConfig({ out: `${out}/file/below` })),
+      WriteError,
+      `Cannot make folder ${out}/file/below: a file stands where its path needs a folder`,
+    );
     assertEquals(
       readOptionFile(trainOptions, `${folder}/${runFiles.config}`),
       named,
       "config.json can be read back",
+    );
+  }));
+
+Deno.test("removeHalfWritten() removes what a killed process left, and nothing else", () =>
+  inFolder(async (folder) => {
+    const left = ["latest.safetensors.0123abcd.tmp", "metrics.jsonl.ffffffff.tmp", "run.lock.00000000.tmp"];
+    const others = [
+      "latest.safetensors",
+      "notes.0123abcd.tmp",
+      "latest.safetensors.tmp",
+      "my.best.safetensors.0123abcd.tmp",
+    ];
+    for (const name of [...left, ...others]) await Deno.writeTextFile(`${folder}/${name}`, "");
+    assertEquals((await removeHalfWritten(folder)).sort(), left);
+    assertEquals(names(folder), others.sort());
+    await assertRejects(
+      () => removeHalfWritten(`${folder}/none`),
+      WriteError,
+      "Cannot remove half-written files from",
     );
   }));

@@ -23,6 +23,8 @@ export interface CheckpointMeta {
   step: number;
   /** The best mIoU of the run so far, from 0 to 1, or null before the first evaluation. */
   bestMeanIoU: number | null;
+  /** Steps done at the last evaluation whose scores and pictures are there (absent in early files: `step`). */
+  evaluated?: number;
 }
 
 /** A saved training state. */
@@ -113,9 +115,15 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
     refuse(`its version is ${metadata.version}; this program reads version ${version}`);
   }
   try {
-    const { classes, step, bestMeanIoU } = JSON.parse(metadata.state!) as Omit<CheckpointMeta, "config">;
+    const { classes, step, bestMeanIoU, evaluated } = JSON.parse(metadata.state!) as Omit<
+      CheckpointMeta,
+      "config"
+    >;
     const config = trainConfig(optionsFromJson(trainOptions, metadata.config!, "its configuration"));
-    return { arrays: entries, meta: { config, classes, step, bestMeanIoU } };
+    return {
+      arrays: entries,
+      meta: { config, classes, step, bestMeanIoU, ...(evaluated !== undefined && { evaluated }) },
+    };
   } catch (error) {
     return refuse((error as Error).message, error);
   }
@@ -157,8 +165,12 @@ function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
   return writeSafetensors(arrays, { metadata });
 }
 
-/** The file that a path means: itself, or `latest` in a run's folder. */
-async function checkpointPath(path: string): Promise<string> {
+/**
+ * The file that a path means: itself, or `latest` in a run's folder.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such file.
+ */
+export async function checkpointPath(path: string): Promise<string> {
   let info: Deno.FileInfo;
   try {
     info = await Deno.stat(path);

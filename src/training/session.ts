@@ -4,25 +4,18 @@
  *
  * @module
  */
-import { DataError } from "../data/errors.ts";
+import { DataError, reason } from "../data/errors.ts";
 import { describeDevice, device, setDevice } from "../device.ts";
 import { FileFormatError } from "../io/array.ts";
+import { WriteError } from "./checkpoint_files.ts";
 import type { DeviceChoice } from "./config.ts";
 import { LossError } from "./loop.ts";
 import { type Given, OptionError, type OptionTable, readOptions } from "./options.ts";
+import { FolderInUseError } from "./run_lock.ts";
+import { stderr, stdout } from "./terminal.ts";
 
 /** Errors whose message is all that a user needs: what is wrong is not in the program. */
-const plainErrors = [
-  OptionError,
-  DataError,
-  FileFormatError,
-  LossError,
-  Deno.errors.NotFound,
-  Deno.errors.AlreadyExists,
-  Deno.errors.PermissionDenied,
-  Deno.errors.NotADirectory,
-  Deno.errors.IsADirectory,
-];
+const plainErrors = [OptionError, DataError, FileFormatError, LossError, WriteError, FolderInUseError];
 
 /**
  * Runs a program: reads its options, shows its help, and ends the process with 0, with 2 after an error that the user
@@ -43,16 +36,27 @@ export async function runProgram<T>(
   }
   try {
     const given: Given<T> = readOptions(table, args);
-    if (given.help) {
-      console.log(help());
-      Deno.exit(0);
-    }
-    Deno.exit(await run(given.values));
+    if (given.help) stdout.print(help());
+    Deno.exit(given.help ? 0 : await run(given.values));
   } catch (error) {
-    const plain = plainErrors.some((kind) => error instanceof kind);
-    console.error(plain ? (error as Error).message : error);
-    Deno.exit(plain ? 2 : 1);
+    const sentence = sentenceOf(error);
+    stderr.print(sentence ?? Deno.inspect(error));
+    Deno.exit(sentence === undefined ? 1 : 2);
   }
+}
+
+/** The sentence of an error that the user can mend; undefined of any other. */
+export function sentenceOf(error: unknown): string | undefined {
+  if (plainErrors.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (!(error instanceof Error)) return undefined;
+  // What the system says by itself: "Is a directory (os error 21): readfile '/tmp'".
+  const own = error.message.match(/\(os error \d+\)(?:[:,] \w+ '(.*?)'(?: -> '(.*)')?)?$/s);
+  if (own !== null) {
+    const paths = own.slice(1).filter((path) => path !== undefined);
+    return `Cannot use ${paths.join(" and ") || "a file"}: ${reason(error)}`;
+  }
+  const isRefusal = Object.values(Deno.errors).some((kind) => error instanceof kind);
+  return isRefusal ? error.message : undefined;
 }
 
 /**

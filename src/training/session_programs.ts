@@ -25,49 +25,46 @@ import { Progress } from "./progress.ts";
 import { chooseDevice } from "./session.ts";
 import { openEvaluationData, openInput, sizeOption } from "./session_data.ts";
 import { type LoadedModel, loadModel, parameterCount } from "./session_model.ts";
-import { train } from "./session_train.ts";
+import { train, type TrainResult } from "./session_train.ts";
+import { listenForStops, statusOf } from "./signals.ts";
 import { iouTable, percent } from "./table.ts";
+import { stderr, stdout } from "./terminal.ts";
 
 /** Threads that read images for evaluation and prediction. */
 const workers = 2;
 
-/** The exit status of a program that was interrupted, as shells give it. */
-const interrupted = 130;
-
 /**
- * Trains. Ctrl-C stops after the step that is under way and saves it; a second one stops at once.
+ * Trains. A signal, such as Ctrl-C, stops after the step that is under way and saves it; see {@linkcode listenForStops}.
  *
  * @param given What the command line says.
  * @returns The exit status.
  */
 export async function runTrain(given: Partial<TrainConfig>): Promise<number> {
-  const controller = new AbortController();
-  const stop = (): void => {
-    if (controller.signal.aborted) Deno.exit(interrupted);
-    controller.abort();
-    console.error("\nStopping after this step; the checkpoint will be saved");
-  };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, stop);
-  const result = await train(given, { signal: controller.signal });
-  for (const signal of signals) Deno.removeSignalListener(signal, stop);
-
+  using stops = listenForStops((signal) => {
+    stderr.print("\nStopped at once; what came after the last checkpoint is lost");
+    Deno.exit(statusOf(signal));
+  });
+  const { signal } = stops;
+  let result: TrainResult;
+  try {
+    result = await train(given, { signal });
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
+    return statusOf(signal.reason);
+  }
   const { folder, steps, finished, scores, bestMeanIoU, classNames } = result;
-  if (scores !== undefined) console.log(`\n${iouTable([...classNames], scores)}\n`);
+  if (scores !== undefined) stdout.print(`\n${iouTable([...classNames], scores)}\n`);
   if (!finished) {
-    console.log(
-      steps === 0
-        ? "Stopped before the first step"
-        : `Stopped after step ${steps}; go on with: train.ts --resume ${folder}`,
-    );
+    const when = steps === 0 ? "before the first step" : `after step ${steps}`;
+    stdout.print(`Stopped ${when}; go on with: train.ts --resume ${folder}`);
   }
   if (bestMeanIoU !== null) {
-    console.log(`Best checkpoint: ${folder}/${runFiles.best} (${percent(bestMeanIoU)} %)`);
-    console.log(`Last checkpoint: ${folder}/${runFiles.latest}`);
-    console.log(`Curves and overlays: ${folder}/${runFiles.curves}, ${folder}/${runFiles.overlays}`);
+    stdout.print(`Best checkpoint: ${folder}/${runFiles.best} (${percent(bestMeanIoU)} %)`);
+    stdout.print(`Last checkpoint: ${folder}/${runFiles.latest}`);
+    stdout.print(`Curves and overlays: ${folder}/${runFiles.curves}, ${folder}/${runFiles.overlays}`);
   }
-  if (scores !== undefined) console.log(`mIoU ${percent(scores.meanIoU)}`);
-  return finished ? 0 : interrupted;
+  if (scores !== undefined) stdout.print(`mIoU ${percent(scores.meanIoU)}`);
+  return finished ? 0 : statusOf(signal.reason);
 }
 
 /**
@@ -78,7 +75,7 @@ export async function runTrain(given: Partial<TrainConfig>): Promise<number> {
  */
 export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<number> {
   const config = evaluateConfig(given);
-  console.log(await chooseDevice(config.device));
+  stdout.print(await chooseDevice(config.device));
   const loaded = await loadModel(config);
   const { trained, classCount } = loaded;
   const imageSize = config.imageSize ?? trained.imageSize;
@@ -89,8 +86,8 @@ export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<numbe
         `${dataset.classes.length}; equal numbers are required`,
     );
   }
-  console.log(modelLine(config.weights, loaded));
-  console.log(`Data: ${dataset.name}: ${dataset.val.length} images`);
+  stdout.print(modelLine(config.weights, loaded));
+  stdout.print(`Data: ${dataset.name}: ${dataset.val.length} images`);
   using progress = new Progress();
   const segment = await segmentWith(loaded, config, progress);
   const scores = await evaluateImages(
@@ -103,9 +100,9 @@ export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<numbe
   );
   progress[Symbol.dispose]();
   onCompile(undefined);
-  console.log(`\n${iouTable(dataset.classes.map(({ name }) => name), scores)}\n`);
-  console.log(`Pixels right: ${percent(scores.pixelAccuracy)} %`);
-  console.log(`mIoU ${percent(scores.meanIoU)}`);
+  stdout.print(`\n${iouTable(dataset.classes.map(({ name }) => name), scores)}\n`);
+  stdout.print(`Pixels right: ${percent(scores.pixelAccuracy)} %`);
+  stdout.print(`mIoU ${percent(scores.meanIoU)}`);
   return 0;
 }
 
@@ -118,10 +115,10 @@ export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<numbe
 export async function runPredict(given: Partial<PredictConfig>): Promise<number> {
   const config = predictConfig(given);
   const { items, names } = await openInput(config.input);
-  console.log(await chooseDevice(config.device));
+  stdout.print(await chooseDevice(config.device));
   const loaded = await loadModel(config);
   const classes = await classesOf(loaded, config);
-  console.log(modelLine(config.weights, loaded));
+  stdout.print(modelLine(config.weights, loaded));
   using progress = new Progress();
   const written = await predictFiles(await segmentWith(loaded, config, progress), {
     items,
@@ -134,7 +131,7 @@ export async function runPredict(given: Partial<PredictConfig>): Promise<number>
   });
   progress[Symbol.dispose]();
   onCompile(undefined);
-  for (const path of written) console.log(path);
+  for (const path of written) stdout.print(path);
   return 0;
 }
 
