@@ -92,6 +92,11 @@ export class SharedHeap {
     this.#pooledBytes += region.bytes;
   }
 
+  /** The size beyond which the memory does not grow. */
+  get limitBytes(): number {
+    return this.#maximumBytes;
+  }
+
   /** Sentence for an allocation that found no room. */
   outOfMemory(bytes: number, liveBytes: number): RangeError {
     const largest = this.#free.reduce((most, block) => Math.max(most, block.bytes), 0);

@@ -23,6 +23,7 @@ import {
   classSource,
   encoderSize,
   filePath,
+  folderName,
   folderPath,
   integer,
   nameText,
@@ -31,6 +32,25 @@ import {
   optional,
   size,
 } from "./options_kinds.ts";
+
+/** Most steps of a run: what a counter of 32 bits holds. */
+export const mostSteps: number = 2 ** 31 - 1;
+
+/** The largest values of options that decide about the size of a run. */
+export const largest = {
+  /** Side of the training crops in pixels. */
+  crop: 4096,
+  /** Labeled images per step. */
+  batch: 256,
+  /** Channels of the decoder. */
+  embedding: 8192,
+  /** Heads of AllSpark's attention. */
+  heads: 64,
+  /** Channels of a stage of the encoder. */
+  channels: 4096,
+  /** Blocks of a stage of the encoder. */
+  blocks: 256,
+} as const;
 
 /** The ways to train: labeled images only, plain pseudo labels (the paper's SemiBaseline), or AllSpark. */
 export type Method = "supervised" | "pseudo-label" | "allspark";
@@ -168,6 +188,9 @@ const folder = optional(folderPath());
 const file = optional(filePath());
 const rate = number({ min: 0, below: 1 });
 const count = integer({ min: 1 });
+const stepCount = integer({ min: 1, max: mostSteps });
+const stepNumber = integer({ min: 0, max: mostSteps });
+const sceneCount = integer({ min: 1, max: 1_000_000 });
 const movable = { mayChange: true };
 
 /** The table of all training options. */
@@ -195,15 +218,20 @@ export const trainOptions: OptionTable<TrainConfig> = {
         unset: "DIR/classes.json",
         ...movable,
       }),
-      imageSize: row(optional(size()), "resize every image to this size first; draw scenes in it", null, {
-        unset: "as it is",
-      }),
+      imageSize: row(
+        optional(size()),
+        "resize every image to this size first, at most 8192 each way; draw scenes in it",
+        null,
+        {
+          unset: "as it is",
+        },
+      ),
     },
   ),
   ...group("Generated scenes", {
-    labeledScenes: row(count, "training scenes with masks", 24),
-    unlabeledScenes: row(count, "training scenes without masks", 216),
-    valScenes: row(count, "validation scenes", 48),
+    labeledScenes: row(sceneCount, "training scenes with masks", 24),
+    unlabeledScenes: row(sceneCount, "training scenes without masks", 216),
+    valScenes: row(sceneCount, "validation scenes", 48),
     difficulty: row(
       number({ min: 0, max: 1 }),
       "0 is tidy and in daylight, 1 is any light and much clutter",
@@ -212,11 +240,16 @@ export const trainOptions: OptionTable<TrainConfig> = {
   }),
   ...group("Model", {
     method: row(choice(["supervised", "pseudo-label", "allspark"]), "how to train", "allspark"),
-    variant: row(encoderSize(), "size of the encoder; your own: channels:blocks of the stages", "b0"),
-    embedding: row(optional(count), "channels of the decoder", null, {
+    variant: row(
+      encoderSize(),
+      `size of the encoder; your own: channels:blocks of the stages, at most ${largest.channels}:${largest.blocks} each, ` +
+        "channels being multiples of 1, 2, 5 and 8",
+      "b0",
+    ),
+    embedding: row(optional(count), `channels of the decoder, at most ${largest.embedding}`, null, {
       unset: "256 for b0 and b1, else 768",
     }),
-    heads: row(count, "heads of AllSpark's attention", 2),
+    heads: row(count, `heads of AllSpark's attention, at most ${largest.heads}`, 2),
     grouping: row(
       choice(["logits", "probabilities"]),
       "what channels are compared with: the official code's choice or the paper's",
@@ -241,10 +274,17 @@ export const trainOptions: OptionTable<TrainConfig> = {
     },
   ),
   ...group("Training", {
-    crop: row(integer({ min: 29 }), "side of the square training crops", 513),
-    batch: row(count, "labeled images per step; semi-supervised methods add as many unlabeled", 2),
-    epochs: row(optional(count), "passes over the images", 80, { unset: "--steps decides" }),
-    steps: row(optional(count), "training steps", null, { unset: "--epochs decides", insteadOf: "epochs" }),
+    crop: row(integer({ min: 29 }), `side of the square training crops, 29 to ${largest.crop}`, 513),
+    batch: row(
+      count,
+      `labeled images per step, at most ${largest.batch}; semi-supervised methods add as many unlabeled`,
+      2,
+    ),
+    epochs: row(optional(stepCount), "passes over the images", 80, { unset: "--steps decides" }),
+    steps: row(optional(stepCount), "training steps", null, {
+      unset: "--epochs decides",
+      insteadOf: "epochs",
+    }),
     lr: row(number({ above: 0 }), "learning rate of the encoder; falls to 0 as (1 - t/T)^0.9", 0.001),
     lrMultiplier: row(number({ above: 0 }), "factor of --lr for everything but the encoder", 10),
     optimizer: row(
@@ -254,15 +294,15 @@ export const trainOptions: OptionTable<TrainConfig> = {
     ),
     momentum: row(rate, "momentum of sgd", 0.9),
     weightDecay: row(number({ min: 0 }), "weight decay", 0.0001),
-    warmupEpochs: row(optional(integer({ min: 0 })), "epochs before the memory is read", 5, {
+    warmupEpochs: row(optional(stepNumber), "epochs before the memory is read", 5, {
       unset: "--warmup-steps decides",
     }),
-    warmupSteps: row(optional(integer({ min: 0 })), "steps before the memory is read", null, {
+    warmupSteps: row(optional(stepNumber), "steps before the memory is read", null, {
       unset: "--warmup-epochs decides",
       insteadOf: "warmupEpochs",
     }),
     burnInSteps: row(
-      integer({ min: 0 }),
+      stepNumber,
       "labeled-only steps at the start, for training from random weights",
       0,
     ),
@@ -272,12 +312,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
       "ce",
     ),
     ohemThreshold: row(number({ min: 0, max: 1 }), "ohem: pixels up to this probability count", 0.7),
-    ohemMinKept: row(integer({ min: 0 }), "ohem: at least so many pixels count", 200000),
+    ohemMinKept: row(stepNumber, "ohem: at least so many pixels count", 200000),
     seed: row(integer({ min: 0 }), "seed of weights, crops and dropout", 1),
     checkpointing: row(onOff(), "recompute activations in the backward pass to save memory", false, movable),
   }),
   ...group("Evaluation", {
-    evalEvery: row(optional(count), "steps between two evaluations", null, {
+    evalEvery: row(optional(stepCount), "steps between two evaluations", null, {
       unset: "one per epoch",
       ...movable,
     }),
@@ -296,9 +336,9 @@ export const trainOptions: OptionTable<TrainConfig> = {
         ...movable,
       },
     ),
-    workers: row(count, "threads that load images", 2, movable),
+    workers: row(integer({ min: 1, max: 64 }), "threads that load images, 1 to 64", 2, movable),
     out: row(folderPath(), "folder for the results", "runs", movable),
-    name: row(optional(nameText()), "name of the run's folder", null, {
+    name: row(optional(folderName()), "name of the run's folder", null, {
       unset: "method-encoder-data",
       ...movable,
     }),
@@ -377,6 +417,12 @@ function contradictions(config: TrainConfig): string[] {
   if (config.warmupSteps === null && config.warmupEpochs === null) {
     problems.push(
       "Cannot train: neither --warmup-steps nor --warmup-epochs is set; one of the two is required",
+    );
+  }
+  if (!Number.isFinite(Math.fround(config.lr * config.lrMultiplier))) {
+    problems.push(
+      `Cannot use --lr ${config.lr} with --lr-multiplier ${config.lrMultiplier}: their product is infinite in f32, with ` +
+        `which the device computes; at most 3.4e38 is possible`,
     );
   }
   if (config.steps !== null && config.burnInSteps >= config.steps && config.method !== "supervised") {

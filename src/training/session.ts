@@ -55,6 +55,9 @@ export function sentenceOf(error: unknown): string | undefined {
     const paths = own.slice(1).filter((path) => path !== undefined);
     return `Cannot use ${paths.join(" and ") || "a file"}: ${reason(error)}`;
   }
+  if (/^Cannot allocate |allocation failed$/.test(error.message)) {
+    return `${error.message}; a smaller --batch or --crop needs less memory`;
+  }
   const isRefusal = Object.values(Deno.errors).some((kind) => error instanceof kind);
   return isRefusal ? error.message : undefined;
 }
@@ -77,10 +80,4 @@ export async function chooseDevice(choice: DeviceChoice): Promise<string> {
     ? "a GPU was found"
     : "no GPU was found";
   return `Device: ${name}, ${await describeDevice()} (${why})`;
-}
-
-/** A number of bytes for people. */
-export function megabytes(bytes: number): string {
-  const mega = bytes / 1e6;
-  return mega >= 1000 ? `${(mega / 1000).toFixed(1)} GB` : `${Math.max(1, Math.round(mega))} MB`;
 }

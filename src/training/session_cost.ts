@@ -8,8 +8,8 @@ import { memory } from "../device.ts";
 import { dispose, onCompile, readAll } from "../evaluate.ts";
 import { tryStep } from "./loop.ts";
 import { duration } from "./progress.ts";
-import { megabytes } from "./session.ts";
 import type { Run } from "./session_report.ts";
+import { inBytes } from "./words.ts";
 
 /** The cost of a run. */
 export interface RunCost {
@@ -56,7 +56,7 @@ export async function tryRun(
   const times = `${total - from} steps and ${evaluations} evaluation${evaluations === 1 ? "" : "s"}`;
   return {
     line: `Expected: about ${duration(whole)} for ${times}, ${
-      megabytes(liveBytes + pooledBytes)
+      inBytes(liveBytes + pooledBytes)
     } on the device`,
     stepSeconds: seconds / Math.max(1, total - from),
   };

@@ -8,10 +8,11 @@ import { random } from "../../ops/mod.ts";
 import { checkSamples, type Dataset } from "../data/datasets.ts";
 import { openLoader } from "../data/loader.ts";
 import { firstFew } from "../data/errors.ts";
+import { memory } from "../device.ts";
 import { realize } from "../evaluate.ts";
 import { type Checkpoint, checkpointPath, checkResume, loadCheckpoint } from "./checkpoint.ts";
 import { makeRunFolder, removeHalfWritten, runFiles, writeRunConfig } from "./checkpoint_files.ts";
-import { type TrainConfig, trainConfig } from "./config.ts";
+import { mostSteps, type TrainConfig, trainConfig } from "./config.ts";
 import { segmenter } from "./evaluation.ts";
 import type { SegmentationScores } from "./metrics.ts";
 import { openMetrics } from "./metrics_log.ts";
@@ -31,6 +32,7 @@ import {
 } from "./session_model.ts";
 import type { Run, Standing } from "./session_report.ts";
 import { stateFromArrays } from "./session_state.ts";
+import { checkMemory, checkSizes } from "./sizes.ts";
 import { stdout } from "./terminal.ts";
 
 /** How a run is accompanied. */
@@ -87,15 +89,17 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const resumed = given.resume == null ? undefined : await openRun(given.resume, cleanUp, progress);
   const checkpoint = resumed?.checkpoint;
   const config = trainConfig(...(checkpoint === undefined ? [] : [checkpoint.meta.config]), given);
+  checkSizes(config);
   say(await chooseDevice(config.device));
 
   const dataset = await openTrainingData(config);
   if (checkpoint !== undefined) checkResume(checkpoint.meta, { config, classes: dataset.classes });
+  const available = memory.stats().limitBytes ?? Infinity;
+  checkMemory(config, { classes: dataset.classes.length, available });
   signal?.throwIfAborted();
   await checkSamples(dataset);
   signal?.throwIfAborted();
   say(dataLine(dataset, config));
-
   const loader = cleanUp.use(openLoader(dataset, {
     crop: config.crop,
     batch: config.batch,
@@ -108,6 +112,11 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const total = config.steps ?? config.epochs! * loader.stepsPerEpoch;
   const warmup = config.warmupSteps ?? config.warmupEpochs! * loader.stepsPerEpoch;
   const evalEvery = config.evalEvery ?? loader.stepsPerEpoch;
+  if (total > mostSteps) {
+    throw new OptionError([
+      `Cannot train for ${config.epochs} epochs of ${loader.stepsPerEpoch} steps: at most ${mostSteps} steps are possible`,
+    ]);
+  }
   const from = checkpoint?.meta.step ?? 0;
   const standing: Standing = {
     done: from,

@@ -16,6 +16,12 @@ export const tiny = {
   device: "cpu",
 } satisfies Partial<TrainConfig>;
 
+/** The same on generated scenes, as a command line. */
+export const tinyArguments: readonly string[] = (
+  "--method supervised --variant 8,16,40,64:1,1,1,1 --embedding 8 --crop 29 --batch 1 --steps 8 --eval-every 4 " +
+  "--workers 1 --device cpu --image-size 34x33 --labeled-scenes 4 --unlabeled-scenes 2 --val-scenes 2"
+).split(" ");
+
 /** Draws pictures with masks into `folder/images` and `folder/masks`; returns the options that train on them. */
 export async function drawPictures(
   folder: string,
