@@ -102,7 +102,7 @@ Deno.test("sizes beyond all bounds are refused with the bound and the memory tha
     ],
     [
       { heads: 65 },
-      /^Cannot use --heads 65: at most 64 is possible; a training step would need about [\d.]+ MB of memory$/,
+      /^Cannot use --heads 65: at most 64 is possible; a training step would need about [\d.]+ GB of memory$/,
     ],
     [
       { variant: "8,16,40,64:1,1,1,999999999" },
