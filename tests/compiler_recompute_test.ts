@@ -27,7 +27,7 @@ import {
 import { holdUntil } from "../ops/barrier.ts";
 import { kernelKey, type Program } from "../src/compiler/kernel.ts";
 import { fewThreads } from "../src/compiler/split.ts";
-import { lower } from "../src/evaluate.ts";
+import { lower } from "../src/programs.ts";
 import { buildGraph } from "../src/graph.ts";
 import { treeTensors } from "../src/tree.ts";
 import { onEachDevice } from "./support/devices.ts";

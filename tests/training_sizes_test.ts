@@ -13,7 +13,7 @@ import {
 import { largest, OptionError, type TrainConfig, trainConfig } from "@allspark/tensor/training";
 import { heirsOf } from "../src/compiler/heirs.ts";
 import { fewThreads } from "../src/compiler/split.ts";
-import { lower } from "../src/evaluate.ts";
+import { lower } from "../src/programs.ts";
 import { buildGraph } from "../src/graph.ts";
 import type { Aval } from "../src/primitive.ts";
 import { makePlaceholder, type Tensor } from "../src/tensor.ts";

@@ -47,7 +47,7 @@ export function computedOnce(graph: Graph): Once {
     taken.add(own);
     return own;
   });
-  return { graph: { nodes, inputs, outputs, key: graph.key }, places };
+  return { graph: { ...graph, nodes, inputs, outputs }, places };
 }
 
 function isBarrier({ op }: GraphNode): boolean {
