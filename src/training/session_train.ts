@@ -9,6 +9,7 @@ import { checkSamples, type Dataset } from "../data/datasets.ts";
 import { openLoader } from "../data/loader.ts";
 import { memory } from "../device.ts";
 import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
+import { describeMisfits } from "../io/fit.ts";
 import { type Checkpoint, checkResume, loadCheckpoint } from "./checkpoint.ts";
 import { makeRunFolder, runFiles } from "./checkpoint_files.ts";
 import { type TrainConfig, trainConfig } from "./config.ts";
@@ -101,7 +102,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const phases = phasesOf(config, stepConfig, { steps: total, warmup });
 
   progress.stage("making the model");
-  let state = await firstState(config, stepConfig, checkpoint);
+  let state = await firstState(config, stepConfig, checkpoint, say);
   say(modelLine(state, config, checkpoint));
 
   const folder = checkpoint === undefined ? await makeRunFolder(config) : await folderOf(config.resume!);
@@ -171,6 +172,7 @@ async function firstState(
   config: TrainConfig,
   stepConfig: StepConfig,
   checkpoint: Checkpoint | undefined,
+  say: (line: string) => void,
 ): Promise<TrainState> {
   const fresh = initModel(random.key(config.seed), stepConfig);
   if (checkpoint !== undefined) {
@@ -179,7 +181,12 @@ async function firstState(
   }
   const model: Model = config.pretrained === null
     ? fresh
-    : await withPretrained(fresh, config.pretrained, config.variant);
+    : await withPretrained(fresh, config.pretrained, config.variant, {
+      key: config.pretrainedKey,
+      ...(config.pretrainedPartial && {
+        onMisfits: (misfits) => say(`Not taken from ${config.pretrained}: ${describeMisfits(misfits)}`),
+      }),
+    });
   return await realize(initTrainState(model, stepConfig));
 }
 
