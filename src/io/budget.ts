@@ -41,6 +41,11 @@ export class Budget {
     this.#limit = memory;
   }
 
+  /** Whether so many bytes are left. */
+  allows(bytes: number): boolean {
+    return this.#spent + bytes <= this.#limit;
+  }
+
   /**
    * Counts what is about to be made.
    *
@@ -48,13 +53,13 @@ export class Budget {
    * @throws {FileFormatError} If that is more than is left.
    */
   spend(bytes: number): void {
+    if (!this.allows(bytes)) {
+      throw new FileFormatError(
+        `Cannot read the file: what it describes takes more than ${mebibytes(this.#limit)} MiB of memory, ` +
+          `the limit for a file of its size`,
+      );
+    }
     this.#spent += bytes;
-    // Written so that NaN is refused too.
-    if (this.#spent <= this.#limit) return;
-    throw new FileFormatError(
-      `Cannot read the file: what it describes takes more than ${mebibytes(this.#limit)} MiB of memory, ` +
-        `the limit for a file of its size`,
-    );
   }
 
   /**
