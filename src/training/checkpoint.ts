@@ -171,7 +171,9 @@ function readState(text: string, budget: Budget): Omit<CheckpointMeta, "config">
   const result = v.safeParse(stateSchema, parseJson(text, "its state", budget));
   if (result.success) return result.output;
   const field = result.issues[0].path?.[0]?.key as keyof typeof stateFields | undefined;
-  const wrong = field === undefined ? "its state is no object" : `its ${field} is not ${stateFields[field]}`;
+  const wrong = field === undefined
+    ? "its state is no object"
+    : `its field ${field} is not ${stateFields[field]}`;
   throw new FileFormatError(`Cannot read the file: ${wrong}`);
 }
 
