@@ -71,7 +71,9 @@ export function readTorchArchive(archive: ZipArchive, budget: Budget): WeightTre
     throw refused("it is a TorchScript program; a file of weights written by torch.save is required");
   }
   const order = archive.file(`${root}byteorder`);
-  if (order && latin1(order.subarray(0, 10)) !== "little") throw refused("its numbers are big-endian");
+  if (order && (order.length > 6 || latin1(order) !== "little")) {
+    throw refused(`its numbers are of byte order ${shown(latin1(order.subarray(0, 80)))}; little is read`);
+  }
   const storages = new StorageTable();
   const { value } = readPickle(archive.file(pickles[0]!)!, 0, {
     globals: TENSOR_GLOBALS,
@@ -98,7 +100,7 @@ export function readLegacyTorch(bytes: Uint8Array, budget: Budget): WeightTree {
   }
   const system = readPickle(bytes, protocol.end, data);
   if (!(system.value instanceof Map) || system.value.get("little_endian") !== true) {
-    throw refused("its numbers are big-endian");
+    throw refused("it does not say that its numbers are little-endian");
   }
   const storages = new StorageTable();
   const object = readPickle(bytes, system.end, {

@@ -207,7 +207,8 @@ export function checkResume(saved: CheckpointMeta, wanted: Pick<CheckpointMeta, 
   if (problems.length > 0) throw new OptionError(problems);
 }
 
-function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
+/** The bytes of a checkpoint's file. */
+export function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
   const { config, ...state } = meta;
   const metadata = { format, version, config: JSON.stringify(config), state: JSON.stringify(state) };
   return writeSafetensors(arrays, { metadata });
