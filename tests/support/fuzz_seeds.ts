@@ -146,6 +146,17 @@ function pickles(): Seed[] {
     little(4, 8),
     storages[1],
   );
+  // Little around what can be wrong: most changes of these are of an offset, a size or a stride.
+  const small = (name: string, tensor: string): Seed =>
+    weights(`${name}.pth`, { program: latin1(tensor) }, ({ program }) =>
+      zipFile([
+        {
+          name: "data.pkl",
+          data: join(`\x80\x02(${storage({ count: 6 })}q\x000}(${unicode("t")}`, program!, "u."),
+        },
+        { name: "data/0", data: storages[0] },
+      ]));
+  const rebuild = "ctorch._utils\n_rebuild_tensor_v2\n(h\0";
   const protocol0 = latin1("(dp0\nVa\\u20ac\np1\n(lp2\nI1\naL22L\naF0.5\naNaI01\nas.");
   return [
     zip(false),
