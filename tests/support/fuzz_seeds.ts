@@ -166,6 +166,9 @@ function pickles(): Seed[] {
       { program, tail },
       ({ program, tail }) => join(legacyFile("", "").subarray(0), program!, tail!),
     ),
+    small("rows", `${rebuild}K\0K\x02K\x03\x86K\x03K\x01\x86\x89}tR`),
+    small("columns", `${rebuild}K\x01K\x02K\x02\x86K\x01K\x02\x86\x89}tR`),
+    small("repeated", `${rebuild}K\x05K\x04\x85K\0\x85\x89}tR`),
     weights(
       "protocol 0.pth",
       { program: protocol0 },
