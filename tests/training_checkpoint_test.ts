@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { ArrayEntry } from "../src/io/array.ts";
 import { FileFormatError } from "../src/io/array.ts";
+import { readWeights } from "../src/io/mod.ts";
 import { writeSafetensors } from "../src/io/safetensors.ts";
 import {
   type Checkpoint,
@@ -102,6 +103,101 @@ Deno.test("truncated and foreign files are refused with a sentence that names th
       () => loadCheckpoint(`${folder}/no`),
       Deno.errors.NotFound,
       "there is no such file or folder",
+    );
+  }));
+
+Deno.test("a checkpoint whose state is not what it must be is refused, with its file and the field", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/some.safetensors`;
+    const { arrays, meta: { config, ...state } } = example();
+    const write = (metadata: Record<string, string>): Promise<void> =>
+      Deno.writeFile(
+        path,
+        writeSafetensors(arrays, {
+          metadata: {
+            format: "allspark-checkpoint",
+            version: "1",
+            config: JSON.stringify(config),
+            state: JSON.stringify(state),
+            ...metadata,
+          },
+        }),
+      );
+    await write({});
+    assertEquals((await loadCheckpoint(path)).meta, example().meta);
+    const wrong: [Record<string, unknown>, string][] = [
+      ...[null, 5, "sky", {}, [5], [null], [{ name: "sky" }], [{ name: 5, color: [0, 0, 0] }]]
+        .map((classes) =>
+          [{ classes }, "its field classes is not a list of names and colours"] as [
+            Record<string, unknown>,
+            string,
+          ]
+        ),
+      [{ classes: [{ name: "sky", color: [0, 0, 256] }] }, "its field classes is not"],
+      [{ classes: [{ name: "sky", color: [0, 0] }] }, "its field classes is not"],
+      [{ classes: [{ name: "sky", color: [0, 0, 0, 0] }] }, "its field classes is not"],
+      ...["abc", 1.5, -1, null, 2 ** 60, [3]]
+        .map((step) =>
+          [{ step }, "its field step is not a whole number of at least 0"] as [
+            Record<string, unknown>,
+            string,
+          ]
+        ),
+      ...["abc", -0.5, 1.5, {}]
+        .map((best) =>
+          [{ bestMeanIoU: best }, "its field bestMeanIoU is not null or a number from 0 to 1"] as [
+            Record<string, unknown>,
+            string,
+          ]
+        ),
+    ];
+    for (const [field, reason] of wrong) {
+      await write({ state: JSON.stringify({ ...state, ...field }) });
+      await assertRejects(
+        () => loadCheckpoint(path),
+        FileFormatError,
+        `Cannot load checkpoint ${path}: ${reason}`,
+      );
+    }
+    const texts: [Record<string, string>, string][] = [
+      [{ state: "null" }, "its state is no object"],
+      [{ state: "[]" }, "its field classes is not"],
+      [{ state: "{" }, "its state is not JSON text"],
+      [{ state: '{"step":1,"step":2}' }, "its state names step twice"],
+      [{ state: "[".repeat(1e5) }, "nested more than 500 deep"],
+      [{ config: "[]" }, "an object with an option per key is required"],
+      [{ config: `{"${"x".repeat(90000)}":1}` }, "there is no such option"],
+      [{ config: `"${"x".repeat(200000)}"` }, "its configuration has 200002 characters"],
+      [{ config: '{"lr":"a\\u001b[31m"}' }, "is required"],
+      [{ version: "\x1b[31m".repeat(100) }, "this program reads version 1"],
+    ];
+    for (const [metadata, reason] of texts) {
+      await write(metadata);
+      const { message } = await assertRejects(() => loadCheckpoint(path), FileFormatError, reason);
+      assert(message.startsWith(`Cannot load checkpoint ${path}: `), message);
+      // deno-lint-ignore no-control-regex
+      assert(message.length <= 1000 && !/[\x00-\x1f]/.test(message), message);
+    }
+  }));
+
+Deno.test("a folder, a device and an absent file are refused with a sentence", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/latest.safetensors`);
+    await assertRejects(
+      () => loadCheckpoint(folder),
+      FileFormatError,
+      `Cannot load checkpoint ${folder}/latest.safetensors: it is a folder, not a file`,
+    );
+    await assertRejects(() => readWeights(folder), FileFormatError, `Cannot read ${folder}: it is a folder`);
+    await assertRejects(
+      () => readWeights("/dev/zero"),
+      FileFormatError,
+      "it is a device or a pipe, not a file",
+    );
+    await assertRejects(
+      () => readWeights(`${folder}/none.pth`),
+      Deno.errors.NotFound,
+      `Cannot read ${folder}/none.pth: there is no such file`,
     );
   }));
 

@@ -76,8 +76,7 @@ export async function readClasses(source: ClassSource): Promise<ClassList> {
     return named(Array.from({ length: source }, (_, id) => `class ${id}`));
   }
   if (typeof source !== "string") return named(source);
-  const known = knownSets[source];
-  if (known !== undefined) return known;
+  if (Object.hasOwn(knownSets, source)) return knownSets[source]!;
   let text: string;
   try {
     text = await Deno.readTextFile(source);

@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { decode, type DecodedPng, encode } from "fast-png";
+import { type DecodedPng, encode } from "fast-png";
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
 import { ignoreIndex, type ImageArray, type MaskArray, newMask } from "./pixels.ts";
+import { decodePng } from "./png.ts";
 
 /** Red, green and blue, 0 to 255 each. */
 export type Color = readonly [red: number, green: number, blue: number];
@@ -40,8 +41,10 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
       .toColourspace("srgb")
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true });
-    // The buffer may be a part of Node's pool, and workers hand arrays over whole.
-    return { width: info.width, height: info.height, data: new Uint8Array(data) };
+    // Workers hand arrays over whole. A small buffer may be a part of Node's pool; a large one is not copied.
+    const isWhole = data.byteLength === data.buffer.byteLength;
+    const { width, height } = info;
+    return { width, height, data: isWhole ? new Uint8Array(data.buffer) : new Uint8Array(data) };
   } catch (error) {
     throw new DataError(`Cannot read image ${name}: ${reason(error)}`, { cause: error });
   }
@@ -95,29 +98,22 @@ export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = 
       `Cannot read mask ${name}: it is not a PNG file; other formats change class ids at edges`,
     );
   }
-  // The PNG reader garbles these, so they are refused by what the file's header says.
-  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
-    throw new DataError(
-      `Cannot read mask ${name}: it is interlaced with ${bytes[depthByte]} bits; save it plainly`,
-    );
+  if (bytes[depthByte] === 16) {
+    throw new DataError(`Cannot read mask ${name}: it has 16 bits per channel; at most 8 are possible`);
   }
   let png: DecodedPng;
   try {
-    png = decode(bytes, { checkCrc: true });
+    png = decodePng(bytes);
   } catch (error) {
     throw new DataError(`Cannot read mask ${name}: ${reason(error)}`, { cause: error });
-  }
-  if (png.depth === 16) {
-    throw new DataError(`Cannot read mask ${name}: it has 16 bits per channel; at most 8 are possible`);
   }
   const mask = png.channels >= 3 ? classesOfColors(png, options.colors, name) : indices(png);
   checkIds(mask, options.classes, name);
   return mask;
 }
 
-/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
+/** Where a PNG says its bits per channel: after signature, chunk head and size. */
 const depthByte = 24;
-const interlaceByte = 28;
 
 function isPng(bytes: Uint8Array): boolean {
   return bytes[0] === 0x89 && bytes[1] === 0x50 && bytes[2] === 0x4e && bytes[3] === 0x47;

@@ -6,9 +6,20 @@
  * @module
  */
 
+import * as v from "valibot";
 import type { ClassInfo } from "../data/classes.ts";
-import { type ArrayEntry, FileFormatError } from "../io/array.ts";
-import { isSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
+import type { ArrayEntry } from "../io/array.ts";
+import { Budget } from "../io/budget.ts";
+import { FileFormatError, shown } from "../io/errors.ts";
+import { readBytes } from "../io/files.ts";
+import { parseJson } from "../io/json.ts";
+import {
+  isSafetensors,
+  readMetadata,
+  readSafetensors,
+  type SafetensorsFile,
+  writeSafetensors,
+} from "../io/safetensors.ts";
 import { runFiles, writeFileAtomic } from "./checkpoint_files.ts";
 import { type TrainConfig, trainConfig, trainOptions } from "./config.ts";
 import { flagName, OptionError, optionsFromJson } from "./options.ts";
@@ -82,13 +93,45 @@ export async function saveRunCheckpoint(
  */
 export async function loadCheckpoint(path: string): Promise<Checkpoint> {
   const file = await checkpointPath(path);
-  return decodeCheckpoint(await Deno.readFile(file), file);
+  return decodeCheckpoint(await readBytes(file, "load checkpoint"), file);
 }
 
-/** True if the bytes are a checkpoint of this program rather than a file of raw weights. */
+/**
+ * True if the bytes are a checkpoint of this program rather than a file of raw weights. A file that is damaged is
+ * neither: whoever reads it says what is wrong with it.
+ */
 export function isCheckpoint(bytes: Uint8Array): boolean {
-  return isSafetensors(bytes) && readSafetensors(bytes).metadata.format === format;
+  if (!isSafetensors(bytes)) return false;
+  try {
+    return readMetadata(bytes).format === format;
+  } catch (error) {
+    if (error instanceof FileFormatError) return false;
+    throw error;
+  }
 }
+
+const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+/** What a checkpoint keeps about a run beside its configuration, as JSON. */
+const stateSchema = v.object({
+  classes: v.array(v.object({ name: v.string(), color: v.strictTuple([byte, byte, byte]) })),
+  step: count,
+  evaluated: v.exactOptional(count),
+  bestMeanIoU: v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
+});
+
+/** What each of its fields must be, for messages. */
+const stateFields = {
+  classes: "a list of names and colours",
+  step: "a whole number of at least 0",
+  evaluated: "a whole number of at least 0",
+  bestMeanIoU: "null or a number from 0 to 1",
+} as const;
+
+/** Our own configurations are shorter by far; a longer one is not worth its checks. */
+const maxConfigLength = 100_000;
 
 /**
  * Reads a checkpoint from the bytes of its file.
@@ -98,11 +141,12 @@ export function isCheckpoint(bytes: Uint8Array): boolean {
  */
 export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
   const refuse = (why: string, cause?: unknown): never => {
-    throw new FileFormatError(`Cannot load checkpoint ${name}: ${why}`, { cause });
+    throw new FileFormatError(`Cannot load checkpoint ${shown(name, 300)}: ${why}`, { cause });
   };
+  const budget = new Budget(bytes.length);
   let file: SafetensorsFile;
   try {
-    file = readSafetensors(bytes);
+    file = readSafetensors(bytes, budget);
   } catch (error) {
     if (!(error instanceof FileFormatError)) throw error;
     return refuse(`it is truncated, damaged or not a checkpoint (${error.message})`, error);
@@ -112,21 +156,31 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
     refuse("it is a safetensors file but no checkpoint of this program; give raw weights as --pretrained");
   }
   if (metadata.version !== version) {
-    refuse(`its version is ${metadata.version}; this program reads version ${version}`);
+    refuse(`its version is ${shown(String(metadata.version))}; this program reads version ${version}`);
   }
+  const { config = "", state = "" } = metadata;
+  if (config.length > maxConfigLength) refuse(`its configuration has ${config.length} characters`);
   try {
-    const { classes, step, bestMeanIoU, evaluated } = JSON.parse(metadata.state!) as Omit<
-      CheckpointMeta,
-      "config"
-    >;
-    const config = trainConfig(optionsFromJson(trainOptions, metadata.config!, "its configuration"));
-    return {
-      arrays: entries,
-      meta: { config, classes, step, bestMeanIoU, ...(evaluated !== undefined && { evaluated }) },
+    const meta = {
+      config: trainConfig(optionsFromJson(trainOptions, config, "its configuration")),
+      ...readState(state, budget),
     };
+    return { arrays: entries, meta };
   } catch (error) {
-    return refuse((error as Error).message, error);
+    if (error instanceof OptionError) return refuse(error.problems.join("; "), error);
+    if (!(error instanceof FileFormatError)) throw error;
+    return refuse(error.message.replace(/^Cannot read the file: /, ""), error);
   }
+}
+
+function readState(text: string, budget: Budget): Omit<CheckpointMeta, "config"> {
+  const result = v.safeParse(stateSchema, parseJson(text, "its state", budget));
+  if (result.success) return result.output;
+  const field = result.issues[0].path?.[0]?.key as keyof typeof stateFields | undefined;
+  const wrong = field === undefined
+    ? "its state is no object"
+    : `its field ${field} is not ${stateFields[field]}`;
+  throw new FileFormatError(`Cannot read the file: ${wrong}`);
 }
 
 /**
@@ -159,7 +213,8 @@ export function checkResume(saved: CheckpointMeta, wanted: Pick<CheckpointMeta, 
   if (problems.length > 0) throw new OptionError(problems);
 }
 
-function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
+/** The bytes of a checkpoint's file. */
+export function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
   const { config, ...state } = meta;
   const metadata = { format, version, config: JSON.stringify(config), state: JSON.stringify(state) };
   return writeSafetensors(arrays, { metadata });

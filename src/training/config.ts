@@ -110,6 +110,10 @@ export interface TrainConfig {
   headDropout: number;
   /** File with weights to start from. */
   pretrained: string | null;
+  /** Which of several models in that file, such as `teacher`, or null. */
+  pretrainedKey: string | null;
+  /** Whether weights that do not fit are left out, and listed, instead of refused. */
+  pretrainedPartial: boolean;
 
   /** Side of the square training crops in pixels. */
   crop: number;
@@ -263,6 +267,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
     pretrained: row(file, "start from these weights (.safetensors or .pth)", null, {
       unset: "random weights",
     }),
+    pretrainedKey: row(
+      optional(nameText()),
+      "which of several models in --pretrained, such as teacher",
+      null,
+    ),
+    pretrainedPartial: row(onOff(), "take what fits of --pretrained and list the rest", false),
   }),
   ...group(
     "Dropout",
@@ -411,6 +421,10 @@ function contradictions(config: TrainConfig): string[] {
   needs("images", "masks", "the masks of some of the images are required");
   needs("masks", "images", "the images that they belong to are required");
   needs("labels", "images", "the names belong to the masks of those images");
+  needs("pretrainedKey", "pretrained", "the file that has several models is required");
+  if (config.pretrainedPartial) {
+    needs("pretrainedPartial", "pretrained", "the file of which a part is taken is required");
+  }
   if (config.steps === null && config.epochs === null) {
     problems.push("Cannot train: neither --steps nor --epochs is set; one of the two is required");
   }

@@ -32,6 +32,8 @@ import {
 export interface InferenceConfig {
   /** Checkpoint, or file of raw weights under the official names. */
   weights: string;
+  /** Which of several models in that file, such as `teacher`, or null. */
+  weightsKey: string | null;
   /** The encoder's size, or null for the checkpoint's. */
   variant: Variant | null;
   /** Channels of the decoder, or null for the checkpoint's or the variant's. */
@@ -76,6 +78,7 @@ export interface PredictConfig extends InferenceConfig {
 
 const modelRows: OptionTable<Omit<InferenceConfig, "weights">> = {
   ...group("Model", {
+    weightsKey: row(optional(nameText()), "which of several models in --weights, such as teacher", null),
     variant: row(optional(encoderSize()), "size of the encoder", null, {
       unset: "the checkpoint's; raw weights: b0",
     }),

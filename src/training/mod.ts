@@ -48,6 +48,7 @@ export {
   forwardOf,
   type LoadedModel,
   loadModel,
+  type PretrainedOptions,
   stepConfigOf,
   withPretrained,
 } from "./session_model.ts";

@@ -10,6 +10,7 @@ import { openLoader } from "../data/loader.ts";
 import { firstFew } from "../data/errors.ts";
 import { memory } from "../device.ts";
 import { realize } from "../evaluate.ts";
+import { describeMisfits } from "../io/fit.ts";
 import { type Checkpoint, checkpointPath, checkResume, loadCheckpoint } from "./checkpoint.ts";
 import { makeRunFolder, removeHalfWritten, runFiles, writeRunConfig } from "./checkpoint_files.ts";
 import { mostSteps, type TrainConfig, trainConfig } from "./config.ts";
@@ -133,7 +134,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const phases = phasesOf(config, stepConfig, { steps: total, warmup });
 
   progress.stage("making the model");
-  const state = await firstState(config, stepConfig, checkpoint);
+  const state = await firstState(config, stepConfig, checkpoint, say);
   say(modelLine(state, config, checkpoint));
   signal?.throwIfAborted();
 
@@ -192,6 +193,7 @@ async function firstState(
   config: TrainConfig,
   stepConfig: StepConfig,
   checkpoint: Checkpoint | undefined,
+  say: (line: string) => void,
 ): Promise<TrainState> {
   const fresh = initModel(random.key(config.seed), stepConfig);
   if (checkpoint !== undefined) {
@@ -200,7 +202,12 @@ async function firstState(
   }
   const model: Model = config.pretrained === null
     ? fresh
-    : await withPretrained(fresh, config.pretrained, config.variant);
+    : await withPretrained(fresh, config.pretrained, config.variant, {
+      key: config.pretrainedKey,
+      ...(config.pretrainedPartial && {
+        onMisfits: (misfits) => say(`Not taken from ${config.pretrained}: ${describeMisfits(misfits)}`),
+      }),
+    });
   return await realize(initTrainState(model, stepConfig));
 }
 
