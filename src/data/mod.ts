@@ -25,9 +25,11 @@
  * @module
  */
 export * from "./augment.ts";
-export type { Batch, WholeImage } from "./batch.ts";
+export type { Batch, Picture, WholeImage } from "./batch.ts";
 export { gaussianBlur } from "./blur.ts";
-export { type ClassInfo, type ClassList, type ClassSource, readClasses, vocColor } from "./classes.ts";
+export { BrokenFiles } from "./broken.ts";
+export { checkFiles, checkLabels, type CheckOptions, checkSamples } from "./check.ts";
+export { type ClassInfo, type ClassList, type ClassSource, readClasses } from "./classes.ts";
 export * from "./color.ts";
 export * from "./datasets.ts";
 export { DataError } from "./errors.ts";
@@ -37,10 +39,12 @@ export {
   type DataLoader,
   type LoaderOptions,
   openLoader,
+  pictures,
   type StepRange,
   wholeImages,
   type WorkerOptions,
 } from "./loader.ts";
+export { vocColor } from "./labels.ts";
 export { batchOrder, type Order, type OrderOptions } from "./order.ts";
 export { openOwnFolder, type OwnFolderOptions } from "./own_folder.ts";
 export { ignoreIndex, type ImageArray, type MaskArray } from "./pixels.ts";
