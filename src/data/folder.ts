@@ -16,8 +16,8 @@ import { colorTable } from "./image.ts";
 import type { Size } from "./resize.ts";
 import { readText, readTextIfPresent, splitFields } from "./text.ts";
 
-/** Which lists of the folder to use, and how to read it. */
-export interface FolderOptions {
+/** Which lists of the folder to use. */
+export interface ListChoice {
   /**
    * Name of a folder below `splits` (`1_8`), or a path to a folder that holds the lists. Without it only `val` is
    * filled, for evaluation.
@@ -25,12 +25,16 @@ export interface FolderOptions {
   readonly split?: string;
   /** List of the validation images instead of the split's `val.txt`. */
   readonly list?: string;
+  /** Whether files of the lists may be absent, for {@linkcode BrokenFiles} to leave them out (default false). */
+  readonly allowAbsent?: boolean;
+}
+
+/** Which lists of the folder to use, and how to read it. */
+export interface FolderOptions extends ListChoice {
   /** The classes (default: `classes.json` in the data folder). */
   readonly classes?: ClassSource;
   /** Width and height that every image and mask gets before everything else. */
   readonly imageSize?: Size;
-  /** Whether files of the lists may be absent, for {@linkcode BrokenFiles} to leave them out (default false). */
-  readonly allowAbsent?: boolean;
 }
 
 /**
@@ -54,24 +58,38 @@ export interface FolderOptions {
 export async function openFolder(root: string, options: FolderOptions = {}): Promise<Dataset> {
   await requireFolder(root, "use data folder");
   const { classes, maskColors } = await folderClasses(root, options.classes);
-  const lists = options.split === undefined ? undefined : await splitFolder(root, options.split);
-  const { allowAbsent = false } = options;
-  const required: ListOptions = { masks: "required", allowAbsent };
-  const labeled = lists === undefined ? [] : await readList(root, `${lists}/labeled.txt`, required);
-  const unlabeled = lists === undefined
-    ? []
-    : await readUnlabeled(root, `${lists}/unlabeled.txt`, { masks: "unused", allowAbsent });
-  const val = await readList(root, options.list ?? await valList(root, lists), required);
   return {
-    name: options.split === undefined ? root : `${root}, split ${options.split}`,
+    ...await openLists(root, options),
     classes,
-    labeled,
-    unlabeled,
-    val,
     reading: {
       masks: { classes: classes.length, ...(maskColors.length > 0 && { colors: colorTable(maskColors) }) },
       ...(options.imageSize && { imageSize: options.imageSize }),
     },
+  };
+}
+
+/**
+ * Reads the lists of a data folder, whatever its classes are.
+ *
+ * @param root The data folder.
+ * @param options Which lists.
+ * @returns The items of a data set, and its name.
+ * @throws {DataError} As {@linkcode openFolder}.
+ */
+export async function openLists(
+  root: string,
+  { split, list, allowAbsent = false }: ListChoice,
+): Promise<Pick<Dataset, "name" | "labeled" | "unlabeled" | "val">> {
+  await requireFolder(root, "use data folder");
+  const lists = split === undefined ? undefined : await splitFolder(root, split);
+  const required: ListOptions = { masks: "required", allowAbsent };
+  return {
+    name: split === undefined ? root : `${root}, split ${split}`,
+    labeled: lists === undefined ? [] : await readList(root, `${lists}/labeled.txt`, required),
+    unlabeled: lists === undefined
+      ? []
+      : await readUnlabeled(root, `${lists}/unlabeled.txt`, { masks: "unused", allowAbsent }),
+    val: await readList(root, list ?? await valList(root, lists), required),
   };
 }
 

@@ -8,6 +8,7 @@
  */
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
+import { imageFormats } from "./files.ts";
 
 /** The header of a picture. */
 export interface Header {
@@ -42,7 +43,9 @@ export async function readHeader(path: string, what: string): Promise<Header & {
     const known = jpegHeader(head) ?? pngHeader(head) ?? await otherHeader(path);
     return { ...known, endsWell: endsWell(known.format, head, tail, size), head };
   } catch (error) {
-    throw new DataError(`Cannot read ${what} ${path}: ${reason(error)}`, { cause: error, file: path });
+    const isForeign = error instanceof Error && /unsupported image format/i.test(error.message);
+    const why = isForeign ? `it is in none of the formats that are read, ${imageFormats}` : reason(error);
+    throw new DataError(`Cannot read ${what} ${path}: ${why}`, { cause: error, file: path });
   }
 }
 

@@ -6,6 +6,7 @@
 import { decode, type DecodedPng, encode } from "fast-png";
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
+import { imageFormats } from "./files.ts";
 import { isPng, jpegHeader } from "./headers.ts";
 import { checkIds, classesOfColors, classesOfSamples, type MaskOptions } from "./mask_values.ts";
 import { type ImageArray, type MaskArray, newMask } from "./pixels.ts";
@@ -49,8 +50,18 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
     // The buffer may be a part of Node's pool, and workers hand arrays over whole.
     return { width: info.width, height: info.height, data: new Uint8Array(data) };
   } catch (error) {
-    throw new DataError(`Cannot read image ${name}: ${reason(error)}`, { cause: error, file: name });
+    throw new DataError(`Cannot read image ${name}: ${whyUnread(error)}`, { cause: error, file: name });
   }
+}
+
+/** What a decoder's error means. */
+function whyUnread(error: unknown): string {
+  const why = reason(error);
+  if (error instanceof DataError || /limit/i.test(why)) return why;
+  if (/unsupported image format/i.test(why)) {
+    return `it is in none of the formats that are read, ${imageFormats}`;
+  }
+  return `it is cut or damaged (${why})`;
 }
 
 /** Whether a picture has inks for channels, which of the formats only JPEG and TIFF can have. */
@@ -128,7 +139,8 @@ export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = 
   try {
     png = decode(bytes, { checkCrc: true });
   } catch (error) {
-    return refuse(reason(error), error);
+    const why = reason(error);
+    return refuse(/decompress/i.test(why) ? "it is cut or damaged" : `it is cut or damaged (${why})`, error);
   }
   const mask = png.channels >= 3
     ? classesOfColors(png, options.colors, name)

@@ -8,6 +8,8 @@
  */
 
 import { parseArgs } from "@std/cli";
+import { reason } from "../data/errors.ts";
+import { decodeText } from "../data/text.ts";
 import type { Kind } from "./options_kinds.ts";
 
 /** One option of a program. */
@@ -133,13 +135,14 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
 
 /** Reads a JSON file of options; a `description` in it is for readers and ignored. */
 export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<T> {
-  let content: string;
+  let content: string | undefined;
   try {
-    content = Deno.readTextFileSync(path);
+    content = decodeText(Deno.readFileSync(path));
   } catch (error) {
-    throw new OptionError([
-      `Cannot read ${path}: ${(error as Error).message}; a JSON file of options is required`,
-    ]);
+    throw new OptionError([`Cannot read ${path}: ${reason(error)}; a JSON file of options is required`]);
+  }
+  if (content === undefined) {
+    throw new OptionError([`Cannot read ${path}: it is not a text in UTF-8 or UTF-16; save it as UTF-8`]);
   }
   return optionsFromJson(table, content, path);
 }
