@@ -20,43 +20,14 @@ import {
 } from "../src/data/image.ts";
 import { parseClasses } from "../src/data/labels.ts";
 import { openOwnFolder } from "../src/data/own_folder.ts";
-
-const palette: Color[] = [[0, 0, 0], [128, 0, 0], [0, 128, 0]];
-
-/** A folder with the given files, removed afterwards; texts are written as they are. */
-async function withFiles(
-  files: { [path: string]: string | Uint8Array },
-  test: (root: string) => Promise<void>,
-): Promise<void> {
-  const root = await Deno.makeTempDir();
-  try {
-    for (const [path, content] of Object.entries(files)) {
-      await Deno.mkdir(`${root}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
-      await Deno.writeFile(
-        `${root}/${path}`,
-        typeof content === "string" ? new TextEncoder().encode(content) : content,
-      );
-    }
-    await test(root);
-  } finally {
-    await Deno.remove(root, { recursive: true });
-  }
-}
-
-async function png(width: number, height: number, red = 10): Promise<Uint8Array> {
-  return await encodeImage({ width, height, data: new Uint8Array(width * height * 3).fill(red) });
-}
-
-function maskPng(width: number, height: number, id = 1, colors = palette): Uint8Array {
-  return encodeMask({ width, height, data: new Uint8Array(width * height).fill(id) }, colors);
-}
+import { type Files, maskPng, palette, png, withFiles } from "./support/data_files.ts";
 
 /** The colours of the classes in {@linkcode vocFiles}, of which the first has none of its own. */
 const vocPalette: Color[] = [[0, 0, 0], [1, 2, 3]];
 
 /** A data folder in VOC's layout with three images of 6x4 pixels. */
-async function vocFiles(): Promise<{ [path: string]: string | Uint8Array }> {
-  const files: { [path: string]: string | Uint8Array } = {
+async function vocFiles(): Promise<Files> {
+  const files: Files = {
     "classes.json": JSON.stringify({
       classes: [{ id: 0, name: "a" }, { id: 1, name: "b", color: [1, 2, 3] }],
     }),
@@ -238,7 +209,7 @@ Deno.test("openFolder() says in one sentence what is wrong", async () => {
     DataError,
     "Cannot use data folder /no/data: no such folder",
   );
-  const wrong = async (change: { [path: string]: string | Uint8Array }, message: string): Promise<void> => {
+  const wrong = async (change: Files, message: string): Promise<void> => {
     const files = { ...await vocFiles(), ...change };
     await withFiles(files, async (root) => {
       const open = async (): Promise<void> => await checkSamples(await openFolder(root, { split: "1_2" }));
@@ -288,7 +259,7 @@ Deno.test("openFolder() says in one sentence what is wrong", async () => {
 });
 
 Deno.test("openOwnFolder() pairs by name, keeps some for validation and leaves the rest unlabeled", async () => {
-  const files: { [path: string]: string | Uint8Array } = { "images/notes.txt": "not an image" };
+  const files: Files = { "images/notes.txt": "not an image" };
   for (let i = 0; i < 20; i++) files[`images/deep/${i}.png`] = await png(6, 4);
   for (let i = 0; i < 10; i++) files[`images/masks/deep/${i}.png`] = maskPng(6, 4, i % 3);
   await withFiles(files, async (root) => {
@@ -309,7 +280,7 @@ Deno.test("openOwnFolder() pairs by name, keeps some for validation and leaves t
 
 Deno.test("openOwnFolder() reads colour masks by a labels file", async () => {
   const colored = encode({ width: 2, height: 1, data: new Uint8Array([9, 9, 9, 200, 0, 0]), channels: 3 });
-  const files: { [path: string]: string | Uint8Array } = { "labels.txt": "road 200 0 0\nsky #090909\n" };
+  const files: Files = { "labels.txt": "road 200 0 0\nsky #090909\n" };
   for (const i of [0, 1]) {
     files[`images/${i}.png`] = await png(2, 1);
     files[`masks/${i}.png`] = colored;

@@ -19,8 +19,8 @@ import {
   requireEqualSizes,
 } from "./datasets.ts";
 import { DataError, firstFew } from "./errors.ts";
-import { type Header, readHeader } from "./headers.ts";
-import { maskHeaderProblem, readImage, readMask } from "./image.ts";
+import { readImageHeader, readMaskHeader } from "./headers.ts";
+import { readImage, readMask } from "./image.ts";
 import { ignoreIndex } from "./pixels.ts";
 import type { Size } from "./resize.ts";
 
@@ -97,19 +97,15 @@ async function checkItem(
   { imageSize, masks }: ReadOptions,
   sizeProblem: CheckOptions["sizeProblem"],
 ): Promise<void> {
-  const header = await readHeader(item.image, "image");
+  const header = await readImageHeader(item.image);
   if (!header.endsWell) await readImage(item.image);
-  if (item.mask !== undefined) requireEqualSizes(item, header, await maskHeader(item.mask, masks));
+  if (item.mask !== undefined) {
+    const mask = await readMaskHeader(item.mask);
+    if (!mask.endsWell) await readMask(item.mask, masks);
+    requireEqualSizes(item, header, mask);
+  }
   const problem = sizeProblem?.(imageSize ?? [header.width, header.height], itemName(item));
   if (problem !== undefined) throw new DataError(problem, { file: item.image });
-}
-
-async function maskHeader(path: string, options: ReadOptions["masks"]): Promise<Header> {
-  const header = await readHeader(path, "mask");
-  const problem = maskHeaderProblem(header.head);
-  if (problem !== undefined) throw new DataError(`Cannot read mask ${path}: ${problem}`, { file: path });
-  if (!header.endsWell) await readMask(path, options);
-  return header;
 }
 
 /**

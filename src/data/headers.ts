@@ -29,24 +29,60 @@ const headBytes = 2 ** 14;
 const tailBytes = 12;
 
 /**
- * Reads the header of a picture from the disk, without the pixels.
+ * Reads the header of an image from the disk, without the pixels.
  *
  * @param path The file.
- * @param what What to call it in messages: "image" or "mask".
- * @returns The header, and the bytes that the file begins with.
+ * @returns The header.
  * @throws {DataError} If the file is absent, or no header can be read.
  */
-export async function readHeader(path: string, what: string): Promise<Header & { head: Uint8Array }> {
-  try {
+export async function readImageHeader(path: string): Promise<Header> {
+  return await naming(`Cannot read image ${path}`, path, async () => {
     const { head, tail, size } = await ends(path);
-    if (size === 0) throw new DataError("it is empty");
     const known = jpegHeader(head) ?? pngHeader(head) ?? await otherHeader(path);
-    return { ...known, endsWell: endsWell(known.format, head, tail, size), head };
+    return { ...known, endsWell: endsWell(known.format, head, tail, size) };
+  });
+}
+
+/**
+ * Reads the header of a mask from the disk, without the pixels.
+ *
+ * @param path A PNG file.
+ * @returns The header.
+ * @throws {DataError} If the file is absent, or cannot be a mask by its header.
+ */
+export async function readMaskHeader(path: string): Promise<Header> {
+  return await naming(`Cannot read mask ${path}`, path, async () => {
+    const { head, tail, size } = await ends(path);
+    const problem = maskHeaderProblem(head);
+    if (problem !== undefined) throw new DataError(problem);
+    const known = pngHeader(head)!;
+    return { ...known, endsWell: endsWell(known.format, head, tail, size) };
+  });
+}
+
+async function naming<T>(what: string, file: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
   } catch (error) {
-    const isForeign = error instanceof Error && /unsupported image format/i.test(error.message);
-    const why = isForeign ? `it is in none of the formats that are read, ${imageFormats}` : reason(error);
-    throw new DataError(`Cannot read ${what} ${path}: ${why}`, { cause: error, file: path });
+    throw new DataError(`${what}: ${whyUnread(error)}`, { cause: error, file });
   }
+}
+
+/**
+ * Why a picture could not be read.
+ *
+ * @param error What the disk, a decoder or this package has thrown.
+ * @returns The end of a sentence.
+ */
+export function whyUnread(error: unknown): string {
+  const why = reason(error).replace(/:$/, "");
+  if (/unsupported image format/i.test(why)) {
+    return `it is in none of the formats that are read, ${imageFormats}`;
+  }
+  const isOfDisk = Object.values(Deno.errors).some((kind) => error instanceof kind) ||
+    /os error/.test(String(error));
+  const isKnown = error instanceof DataError || isOfDisk || /limit/i.test(why);
+  return isKnown ? why : `it is cut or damaged (${why})`;
 }
 
 /** The first and the last bytes of a file. */
@@ -55,6 +91,7 @@ async function ends(path: string): Promise<{ head: Uint8Array; tail: Uint8Array;
   const head = new Uint8Array(headBytes);
   const read = await file.read(head) ?? 0;
   const size = await file.seek(0, Deno.SeekMode.End);
+  if (size === 0) throw new DataError("it is empty");
   const tail = new Uint8Array(Math.min(tailBytes, size));
   await file.seek(-tail.length, Deno.SeekMode.End);
   await file.read(tail);
@@ -91,14 +128,36 @@ export function jpegHeader(bytes: Uint8Array): Omit<Header, "endsWell"> | undefi
  * @param bytes The begin of a file.
  * @returns The header, or undefined if it is no PNG.
  */
-export function pngHeader(bytes: Uint8Array): Omit<Header, "endsWell"> | undefined {
+function pngHeader(bytes: Uint8Array): Omit<Header, "endsWell"> | undefined {
   if (!isPng(bytes) || bytes.length < 33) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return { width: view.getUint32(16), height: view.getUint32(20), format: "png" };
 }
 
+/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
+const depthByte = 24;
+const interlaceByte = 28;
+
+/**
+ * Why a file cannot be a mask, as far as its first bytes tell.
+ *
+ * @param bytes At least the first 33 bytes of the file.
+ * @returns The end of a sentence, or undefined if nothing is wrong with them.
+ */
+export function maskHeaderProblem(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 0) return "it is empty";
+  if (!isPng(bytes)) return "it is not a PNG file; other formats change class ids at edges";
+  if (bytes.length < 33) return "it is cut within its header";
+  if (bytes[depthByte] === 16) return "it has 16 bits per channel; at most 8 are possible";
+  // The PNG reader garbles these.
+  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
+    return `it is interlaced with ${bytes[depthByte]} bits; save it plainly`;
+  }
+  return undefined;
+}
+
 /** Whether bytes begin as a PNG does. */
-export function isPng(bytes: Uint8Array): boolean {
+function isPng(bytes: Uint8Array): boolean {
   return [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, at) => bytes[at] === byte);
 }
 

@@ -6,8 +6,7 @@
 import { decode, type DecodedPng, encode } from "fast-png";
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
-import { imageFormats } from "./files.ts";
-import { isPng, jpegHeader } from "./headers.ts";
+import { jpegHeader, maskHeaderProblem, whyUnread } from "./headers.ts";
 import { checkIds, classesOfColors, classesOfSamples, type MaskOptions } from "./mask_values.ts";
 import { type ImageArray, type MaskArray, newMask } from "./pixels.ts";
 
@@ -52,16 +51,6 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
   } catch (error) {
     throw new DataError(`Cannot read image ${name}: ${whyUnread(error)}`, { cause: error, file: name });
   }
-}
-
-/** What a decoder's error means. */
-function whyUnread(error: unknown): string {
-  const why = reason(error);
-  if (error instanceof DataError || /limit/i.test(why)) return why;
-  if (/unsupported image format/i.test(why)) {
-    return `it is in none of the formats that are read, ${imageFormats}`;
-  }
-  return `it is cut or damaged (${why})`;
 }
 
 /** Whether a picture has inks for channels, which of the formats only JPEG and TIFF can have. */
@@ -139,36 +128,13 @@ export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = 
   try {
     png = decode(bytes, { checkCrc: true });
   } catch (error) {
-    const why = reason(error);
-    return refuse(/decompress/i.test(why) ? "it is cut or damaged" : `it is cut or damaged (${why})`, error);
+    return refuse(whyUnread(error), error);
   }
   const mask = png.channels >= 3
     ? classesOfColors(png, options.colors, name)
     : classesOfSamples(indices(png), png, options, name);
   checkIds(mask, options.classes, name);
   return mask;
-}
-
-/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
-const depthByte = 24;
-const interlaceByte = 28;
-
-/**
- * Why a file cannot be a mask, as far as its first bytes tell.
- *
- * @param bytes At least the first 33 bytes of the file.
- * @returns The end of a sentence, or undefined if nothing is wrong with them.
- */
-export function maskHeaderProblem(bytes: Uint8Array): string | undefined {
-  if (bytes.length === 0) return "it is empty";
-  if (!isPng(bytes)) return "it is not a PNG file; other formats change class ids at edges";
-  if (bytes.length < 33) return "it is cut within its header";
-  if (bytes[depthByte] === 16) return "it has 16 bits per channel; at most 8 are possible";
-  // The PNG reader garbles these.
-  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
-    return `it is interlaced with ${bytes[depthByte]} bits; save it plainly`;
-  }
-  return undefined;
 }
 
 /** The samples of a palette or grey picture, which below 8 bits lie packed, each row from a new byte. */
@@ -260,7 +226,6 @@ async function readFile(path: string, what: string): Promise<Uint8Array> {
   try {
     return await Deno.readFile(path);
   } catch (error) {
-    const why = error instanceof Deno.errors.NotFound ? "no such file" : reason(error);
-    throw new DataError(`Cannot read ${what} ${path}: ${why}`, { cause: error });
+    throw new DataError(`Cannot read ${what} ${path}: ${reason(error)}`, { cause: error, file: path });
   }
 }

@@ -182,7 +182,8 @@ export async function* pictures(
   items: readonly Item[],
   options: WorkerOptions = {},
 ): AsyncGenerator<Picture, void, undefined> {
-  yield* withWorkers<Picture>("picture", items, { masks: {} }, options);
+  const images = items.map((item) => "scene" in item ? item : { image: item.image });
+  yield* withWorkers<Picture>("picture", images, { masks: {} }, options);
 }
 
 /** Results of items by workers that end with the iteration. */
