@@ -70,6 +70,10 @@ Deno.test("decodeMask() refuses a palette that fits the classes neither by index
     DataError,
     "its palette has colour 128 0 0 at index 0, which is that of class 1, but index 2 has a colour that no class has",
   );
+  // A palette is filled up with black, the colour of class 0: index 5 is not that class for it.
+  const filled = [black, red, green, black, black, black];
+  assertThrows(read([0, 5], filled), DataError, "m.png: pixel (1, 0) has class id 5; with 3 classes");
+  assertThrows(read([1, 2], [black, red, red]), DataError, "colour 128 0 0 at index 2 and again at index 1");
   assertThrows(read([5], [black]), DataError, "it has index 5, and its palette 1 colours");
 });
 

@@ -109,7 +109,7 @@ export function classesOfSamples(
   if (colors !== undefined) {
     const ids = palette === undefined
       ? idsOfGreys(values, white, colors, refuse)
-      : idsOfPalette(values, palette as unknown as readonly Color[], colors, refuse);
+      : idsOfPalette(values, palette as unknown as readonly Color[], options, refuse);
     if (ids !== undefined) return { ...samples, data: samples.data.map((value) => ids[value]!) };
   }
   if (palette === undefined && depth < 8 && used[white] === 1) {
@@ -130,25 +130,34 @@ type Ids = { readonly [value: number]: number };
 function idsOfPalette(
   values: readonly number[],
   palette: readonly Color[],
-  colors: ReadonlyMap<number, number>,
+  { colors = new Map(), classes = ignoreIndex }: MaskOptions,
   refuse: (why: string) => never,
 ): Ids | undefined {
   const withColor = new Set(colors.values());
   const outside = values.find((value) => palette[value] === undefined && value !== ignoreIndex);
   if (outside !== undefined) refuse(`it has index ${outside}, and its palette ${palette.length} colours`);
+  const keys = palette.map(colorKey);
   const idOf = (value: number): number | undefined => colors.get(colorKey(palette[value] ?? [-1, -1, -1]));
   // A class without a colour of its own may have any in the palette but that of another class.
   const isOwn = (value: number): boolean =>
     value === ignoreIndex || (idOf(value) ?? (withColor.has(value) ? -1 : value)) === value;
   if (values.every(isOwn)) return undefined;
+  // A program that makes a palette of a picture puts each colour there once; what a palette is filled up with is none of
+  // the picture's colours.
+  const repeated = values.find((value) => !isOwn(value) && keys.indexOf(keys[value]!) !== value);
+  if (repeated !== undefined && repeated >= classes) return undefined;
   const unknown = values.find((value) => idOf(value) === undefined);
-  if (unknown === undefined) return Object.fromEntries(values.map((value) => [value, idOf(value)!]));
+  if (unknown === undefined && repeated === undefined) {
+    return Object.fromEntries(values.map((value) => [value, idOf(value)!]));
+  }
   const shown = (value: number): string =>
     `colour ${palette[value]!.slice(0, 3).join(" ")} at index ${value}`;
   const foreign = values.find((value) => !isOwn(value) && idOf(value) === undefined);
   const other = values.find((value) => !isOwn(value))!;
   const why = foreign !== undefined
     ? `${shown(foreign)}, which no class has`
+    : repeated !== undefined
+    ? `${shown(repeated)} and again at index ${keys.indexOf(keys[repeated]!)}`
     : `${shown(other)}, which is that of class ${
       idOf(other)
     }, but index ${unknown} has a colour that no class has`;

@@ -10,7 +10,7 @@
  */
 import { normalize } from "../data/augment.ts";
 import { DataError } from "../data/errors.ts";
-import { ignoreIndex, type ImageArray } from "../data/pixels.ts";
+import type { ImageArray } from "../data/pixels.ts";
 import { cropImage } from "../data/resize.ts";
 import { dispose, readAll } from "../evaluate.ts";
 import { type Forward, visibleBoxes, windowVotes } from "./evaluation.ts";
@@ -61,13 +61,16 @@ export function largeSegmenter<Weights>(
     const boxes = windows === "cut"
       ? visibleBoxes("sliding-window", { width, height, crop })
       : insideWindows({ width, height, crop });
-    const found = new Uint8Array(width * height).fill(ignoreIndex);
+    let found = new Uint8Array(0);
     let band: Band | undefined;
     for (let k = 0; k < boxes.length; k += readTogether) {
       const group = boxes.slice(k, k + readTogether);
       const tensors = group.map((box) => votes(weights, partOf(pixels, box), box));
       const classes = tensors[0]!.shape[1]!;
-      band ??= openBand({ name, classes, width, rows: Math.min(crop, height) });
+      if (band === undefined) {
+        band = openBand({ name, classes, width, rows: Math.min(crop, height) });
+        found = new Uint8Array(width * height);
+      }
       const values = await readAll(Object.fromEntries(tensors.map((tensor, j) => [String(j), tensor])));
       dispose(tensors);
       group.forEach((box, j) => {
