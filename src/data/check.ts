@@ -3,8 +3,8 @@
  *
  * {@linkcode checkFiles} looks at the header of every file, which takes as long as the disk needs to find them: is it
  * there, is it a picture, has the mask the size of its image, is a validation image large enough. A file that does not
- * end as its format does is decoded as a whole, for it is cut or has something behind its end. Damage in the middle of
- * a file is not found here, nor values of masks: {@linkcode checkSamples} decodes a few, {@linkcode checkLabels} looks for
+ * begin or end as its format does is decoded as a whole: it is cut, or has something behind its end. Nothing that can be
+ * decoded is refused. Damage in the middle of a file is not found here, nor values of masks: {@linkcode checkSamples} decodes a few, {@linkcode checkLabels} looks for
  * two classes, and the loader names every file that it cannot read.
  *
  * @module
@@ -19,7 +19,7 @@ import {
   requireEqualSizes,
 } from "./datasets.ts";
 import { DataError, firstFew } from "./errors.ts";
-import { readImageHeader, readMaskHeader } from "./headers.ts";
+import { type Header, readImageHeader, readMaskHeader } from "./headers.ts";
 import { readImage, readMask } from "./image.ts";
 import { ignoreIndex } from "./pixels.ts";
 import type { Size } from "./resize.ts";
@@ -97,8 +97,7 @@ async function checkItem(
   { imageSize, masks }: ReadOptions,
   sizeProblem: CheckOptions["sizeProblem"],
 ): Promise<void> {
-  const header = await readImageHeader(item.image);
-  if (!header.endsWell) await readImage(item.image);
+  const header = await imageHeader(item.image);
   if (item.mask !== undefined) {
     const mask = await readMaskHeader(item.mask);
     if (!mask.endsWell) await readMask(item.mask, masks);
@@ -106,6 +105,17 @@ async function checkItem(
   }
   const problem = sizeProblem?.(imageSize ?? [header.width, header.height], itemName(item));
   if (problem !== undefined) throw new DataError(problem, { file: item.image });
+}
+
+/** The size of an image; where its header or its end is in doubt, of the decoded image. */
+async function imageHeader(path: string): Promise<{ width: number; height: number }> {
+  let header: Header | undefined;
+  try {
+    header = await readImageHeader(path);
+  } catch {
+    // Decoding it says better what is wrong, or that nothing is.
+  }
+  return header?.endsWell === true ? header : await readImage(path);
 }
 
 /**

@@ -13,7 +13,8 @@ import { DataError } from "../data/errors.ts";
 import type { ImageArray } from "../data/pixels.ts";
 import { cropImage } from "../data/resize.ts";
 import { dispose, readAll } from "../evaluate.ts";
-import { type Forward, visibleBoxes, windowVotes } from "./evaluation.ts";
+import type { Forward } from "./evaluation.ts";
+import { visibleBoxes, windowVotes } from "./image_parts.ts";
 import type { Box } from "./metrics.ts";
 
 /** An image whose parts are made when they are needed. */

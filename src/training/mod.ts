@@ -43,7 +43,7 @@ export * from "./progress.ts";
 export * from "./report.ts";
 export * from "../optim/schedules.ts";
 export { chooseDevice, runProgram } from "./session.ts";
-export { openEvaluationData, openInput, openTrainingData } from "./session_data.ts";
+export { openEvaluationData, openInput, openTrainingData, type TrainedClasses } from "./session_data.ts";
 export {
   encoderOf,
   forwardOf,

@@ -8,7 +8,7 @@
  */
 
 import { parseArgs } from "@std/cli";
-import { reason } from "../data/errors.ts";
+import { printable, reason } from "../data/errors.ts";
 import { decodeText } from "../data/text.ts";
 import type { Kind } from "./options_kinds.ts";
 
@@ -40,8 +40,9 @@ export class OptionError extends RangeError {
 
   /** Makes the error from its sentences. */
   constructor(problems: string[]) {
-    super(problems.join("\n"));
-    this.problems = problems;
+    const shown = problems.map((problem) => printable(problem));
+    super(shown.join("\n"));
+    this.problems = shown;
   }
 }
 
