@@ -175,7 +175,7 @@ Deno.test("openOwnFolder() says truly why a share cannot be kept for validation"
     const open = (val: number) => openOwnFolder({ images: `${root}/im`, masks: `${root}/ma`, val });
     await assertRejects(
       () => open(0.99),
-      RangeError,
+      DataError,
       "Cannot keep a share of 0.99 of 4 labeled images for validation: none is left to train on",
     );
     assertEquals((await open(0.75)).labeled.length, 1);

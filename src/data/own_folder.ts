@@ -68,8 +68,9 @@ export interface OwnPairs {
  *
  * @param options The two folders, labels, and the share for validation.
  * @returns The data set.
- * @throws {DataError} If a folder is absent or empty, a mask has no image, or too few images have a mask.
- * @throws {RangeError} If `val` is no share, or leaves nothing to train on.
+ * @throws {DataError} If a folder is absent or empty, a mask has no image, too few images have a mask, or `val` leaves
+ * none of them to train on.
+ * @throws {RangeError} If `val` is no share.
  *
  * @example
  * ```ts ignore
@@ -93,7 +94,7 @@ export async function openOwnFolder(options: OwnFolderOptions): Promise<Dataset>
   }
   const kept = Math.max(1, Math.round(pairs.length * share));
   if (kept === pairs.length) {
-    throw new RangeError(
+    throw new DataError(
       `Cannot keep a share of ${share} of ${pairs.length} labeled images for validation: none is left to train on; ` +
         `a smaller share is required`,
     );
