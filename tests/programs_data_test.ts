@@ -1,6 +1,7 @@
 /** The three programs on folders as users have them: other places, hidden files, broken files, large pictures. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
+  batchOrder,
   type Color,
   encodeImage,
   encodeMask,
@@ -9,7 +10,14 @@ import {
   sceneClasses,
   scenes,
 } from "@allspark/tensor/data";
-import { Progress, type ProgressUpdate, train, type TrainConfig } from "@allspark/tensor/training";
+import {
+  openTrainingData,
+  Progress,
+  type ProgressUpdate,
+  train,
+  type TrainConfig,
+  trainConfig,
+} from "@allspark/tensor/training";
 import { inFolder, lastLine, run } from "./support/programs.ts";
 
 const small =
@@ -197,5 +205,55 @@ Deno.test({
         message,
         /^Cannot read image .*im\/7\.png: it is cut or damaged .*; --skip-broken leaves broken files out$/,
       );
+    }),
+});
+
+Deno.test({
+  name:
+    "a run that goes on without broken files, though it began without that, has the bits of one that always did",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: () =>
+    inFolder(async (out) => {
+      const count = 40;
+      await writeScenes(out, { images: count + 4, masks: 4 });
+      const config: Partial<TrainConfig> = {
+        ...{ images: `${out}/im`, masks: `${out}/ma`, labels: `${out}/labels.csv`, method: "pseudo-label" },
+        ...{
+          variant: "8,16,40,64:1,1,1,1",
+          embedding: 16,
+          crop: 33,
+          batch: 2,
+          steps: 8,
+          evalEvery: 8,
+          workers: 1,
+        },
+        ...{ device: "cpu", out, seed: 3 },
+      };
+      const { unlabeled } = await openTrainingData(trainConfig(config));
+      const order = batchOrder({ labeled: 3, unlabeled: count, batch: 2, seed: 3 });
+      const early = [0, 1, 2, 3].flatMap((step) => order.at(step).unlabeled);
+      const sampled = Array.from({ length: 16 }, (_, i) => Math.floor(i * count / 16));
+      const place = [5, 6, 7].flatMap((step) => order.at(step).unlabeled).find((i) =>
+        !early.includes(i) && !sampled.includes(i)
+      );
+      const { image } = unlabeled[place!] as { image: string };
+      await Deno.writeFile(image, (await Deno.readFile(image)).fill(0, 2000, 2100));
+      const quiet = { say: (): void => {} };
+      const whole = new Watch(100);
+      await train({ ...config, skipBroken: true, name: "whole" }, { ...quiet, progress: whole });
+      assert(
+        whole.notes.some((note) => note.startsWith("Left out: ") && note.includes(image)),
+        "found when its turn came",
+      );
+      const stopped = new Watch(2);
+      const { signal } = stopped.controller;
+      await train({ ...config, name: "parts" }, { ...quiet, progress: stopped, signal });
+      const goOn = { resume: `${out}/parts` };
+      const failed = train(goOn, { ...quiet, progress: new Watch(100) });
+      const message = await failed.then(() => "", (error: Error) => error.message);
+      assertMatch(message, /: it is cut or damaged .*; --skip-broken leaves broken files out$/);
+      await train({ ...goOn, skipBroken: true }, { ...quiet, progress: new Watch(100) });
+      assertEquals(computed(`${out}/parts`), computed(`${out}/whole`));
     }),
 });
