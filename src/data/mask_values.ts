@@ -97,15 +97,16 @@ export function classesOfSamples(
   options: MaskOptions,
   name: string,
 ): MaskArray {
+  const { depth, palette } = png;
+  const { colors } = options;
+  if (colors === undefined && (palette !== undefined || depth === 8)) return samples;
   const used = new Uint8Array(256);
   for (const value of samples.data) used[value] = 1;
   const values = Array.from(used.keys()).filter((value) => used[value] === 1);
   const refuse = (why: string): never => {
     throw new DataError(`Cannot read mask ${name}: ${why}`);
   };
-  const { depth, palette } = png;
   const white = 2 ** depth - 1;
-  const { colors } = options;
   if (colors !== undefined) {
     const ids = palette === undefined
       ? idsOfGreys(values, white, colors, refuse)
