@@ -7,7 +7,7 @@
  */
 
 import * as v from "valibot";
-import type { ClassInfo } from "../data/classes.ts";
+import type { ClassInfo, ClassList } from "../data/classes.ts";
 import type { ArrayEntry } from "../io/array.ts";
 import { Budget } from "../io/budget.ts";
 import { FileFormatError, shown } from "../io/errors.ts";
@@ -30,6 +30,8 @@ export interface CheckpointMeta {
   config: TrainConfig;
   /** Names and colours of the classes. */
   classes: readonly ClassInfo[];
+  /** What the colours of its masks mean, empty if they hold ids (absent in early files, which do not tell). */
+  maskColors?: ClassList["maskColors"];
   /** Steps done. */
   step: number;
   /** The best mIoU of the run so far, from 0 to 1, or null before the first evaluation. */
@@ -112,11 +114,13 @@ export function isCheckpoint(bytes: Uint8Array): boolean {
 
 const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
 
+const color = v.strictTuple([byte, byte, byte]);
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 /** What a checkpoint keeps about a run beside its configuration, as JSON. */
 const stateSchema = v.object({
-  classes: v.array(v.object({ name: v.string(), color: v.strictTuple([byte, byte, byte]) })),
+  classes: v.array(v.object({ name: v.string(), color })),
+  maskColors: v.exactOptional(v.array(v.strictTuple([color, byte]))),
   step: count,
   evaluated: v.exactOptional(count),
   bestMeanIoU: v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
@@ -125,6 +129,7 @@ const stateSchema = v.object({
 /** What each of its fields must be, for messages. */
 const stateFields = {
   classes: "a list of names and colours",
+  maskColors: "a list of colours and class ids",
   step: "a whole number of at least 0",
   evaluated: "a whole number of at least 0",
   bestMeanIoU: "null or a number from 0 to 1",

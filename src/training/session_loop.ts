@@ -13,6 +13,7 @@ import { runFiles, WriteError } from "./checkpoint_files.ts";
 import { LossError, runSteps } from "./loop.ts";
 import type { Progress } from "./progress.ts";
 import { tryRun } from "./session_cost.ts";
+import { withAdvice } from "./session_data.ts";
 import { evaluateRun, type Run, saveRun, type Standing } from "./session_report.ts";
 
 /** What keeps the random numbers of steps and of first weights apart. */
@@ -46,7 +47,7 @@ export async function runToEnd(
     return await way.go();
   } catch (error) {
     await way.rescue(error);
-    throw error;
+    throw withAdvice(error);
   }
 }
 

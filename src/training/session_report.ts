@@ -17,6 +17,7 @@ import type { SegmentationScores } from "./metrics.ts";
 import { type MetricsLog, readMetrics } from "./metrics_log.ts";
 import type { Progress } from "./progress.ts";
 import { type Comparison, drawComparisons, drawCurves } from "./report.ts";
+import { maskColorsOf } from "./session_data.ts";
 import type { Phase } from "./session_model.ts";
 import { stateToArrays } from "./session_state.ts";
 import { percent } from "./table.ts";
@@ -107,7 +108,7 @@ export async function evaluateRun(run: Run, state: TrainState, before: Standing)
 }
 
 /** Why an mIoU says nothing. */
-export const nothingToScore =
+const nothingToScore =
   "No pixel of the images to evaluate has a class (all are 255, ignored): the mIoU says nothing";
 
 /** Images as long as nobody stops the run. */
@@ -141,7 +142,8 @@ export async function saveRun(
   if (bad.length > 0) throw new LossError(done, bad);
   // A checkpoint after a step means that its metrics are there.
   await log.flush();
-  const meta = { config, classes: dataset.classes, step: done, bestMeanIoU, evaluated };
+  const { classes } = dataset;
+  const meta = { config, classes, maskColors: maskColorsOf(dataset), step: done, bestMeanIoU, evaluated };
   await saveRunCheckpoint(folder, { arrays, meta }, { best });
 }
 

@@ -5,7 +5,8 @@
  */
 import { initModel, initTrainState, type Model, type StepConfig, type TrainState } from "../../models/mod.ts";
 import { random } from "../../ops/mod.ts";
-import { checkSamples, type Dataset } from "../data/datasets.ts";
+import { BrokenFiles } from "../data/broken.ts";
+import type { Dataset } from "../data/datasets.ts";
 import { openLoader } from "../data/loader.ts";
 import { firstFew } from "../data/errors.ts";
 import { memory } from "../device.ts";
@@ -21,8 +22,8 @@ import { OptionError } from "./options.ts";
 import { Progress } from "./progress.ts";
 import { lockRun } from "./run_lock.ts";
 import { chooseDevice } from "./session.ts";
+import { checkData, openTrainingData } from "./session_data.ts";
 import { isEvaluationDue, runToEnd } from "./session_loop.ts";
-import { openTrainingData } from "./session_data.ts";
 import {
   encoderOf,
   forwardOf,
@@ -98,15 +99,21 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const available = memory.stats().limitBytes ?? Infinity;
   checkMemory(config, { classes: dataset.classes.length, available });
   signal?.throwIfAborted();
-  await checkSamples(dataset);
+  const broken = config.skipBroken
+    ? new BrokenFiles((_, why) => progress.note(`Left out: ${why}`))
+    : undefined;
+  const used = config.method === "supervised" ? { ...dataset, unlabeled: [] } : dataset;
+  await checkData(used, { mode: config.evalMode, crop: config.crop, broken, progress });
   signal?.throwIfAborted();
-  say(dataLine(dataset, config));
+  for (const line of dataLines(dataset, config, broken)) say(line);
+
   const loader = cleanUp.use(openLoader(dataset, {
     crop: config.crop,
     batch: config.batch,
     seed: config.seed,
     workers: config.workers,
     unlabeledFrom: config.method === "supervised" ? Infinity : config.burnInSteps,
+    ...(broken && { broken }),
     // The paper's supervised epochs are passes over the labeled images.
     ...(config.method === "supervised" && config.epochs !== null && { epoch: "labeled" }),
   }));
@@ -224,10 +231,21 @@ function segmentersOf(
   return (steps) => phases.some(({ from, readsMemory }) => readsMemory && steps > from) ? remembering : own;
 }
 
-function dataLine({ name, labeled, unlabeled, val, classes }: Dataset, config: TrainConfig): string {
+function dataLines(
+  { name, labeled, unlabeled, val, classes, remarks = [] }: Dataset,
+  config: TrainConfig,
+  broken: BrokenFiles | undefined,
+): string[] {
   const unused = config.method === "supervised" ? " (not used)" : "";
-  return `Data: ${name}: ${labeled.length} labeled and ${unlabeled.length} unlabeled images${unused}, ` +
-    `${val.length} to validate, ${classes.length} classes`;
+  const leftOut = broken === undefined || broken.reasons.size === 0
+    ? []
+    : [`Left out: ${broken.reasons.size} broken files, listed above`];
+  return [
+    `Data: ${name}: ${labeled.length} labeled and ${unlabeled.length} unlabeled images${unused}, ` +
+    `${val.length} to validate, ${classes.length} classes`,
+    ...leftOut,
+    ...remarks,
+  ];
 }
 
 function modelLine(state: TrainState, config: TrainConfig, checkpoint: Checkpoint | undefined): string {
