@@ -307,3 +307,39 @@ Deno.test("removeHalfWritten() removes what a killed process left, and nothing e
       "Cannot remove half-written files from",
     );
   }));
+
+Deno.test("a checkpoint that was changed anywhere is refused, and the best one of its folder named", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/${runFiles.latest}`;
+    await saveRunCheckpoint(folder, example(), { best: true });
+    const bytes = await Deno.readFile(path);
+    const text = new TextDecoder("latin1").decode(bytes);
+    const places = [
+      bytes.length - 3, // a weight
+      text.indexOf('\\"lr\\":') + 8, // a digit of the configuration
+      text.indexOf('\\"step\\":') + 9, // the step
+      text.indexOf('"checksum":"') + 14,
+    ];
+    for (const place of places) {
+      const changed = bytes.slice();
+      changed[place] = changed[place]! ^ 1;
+      await Deno.writeFile(path, changed);
+      await assertRejects(
+        () => loadCheckpoint(path),
+        FileFormatError,
+        `Cannot load checkpoint ${path}: its checksum does not fit what it holds; it was damaged or changed since it was ` +
+          `saved; ${folder}/${runFiles.best} may be whole`,
+      );
+    }
+    // Checkpoints of before had none.
+    const arrays = example().arrays;
+    const { config, ...state } = example().meta;
+    const metadata = {
+      format: "allspark-checkpoint",
+      version: "1",
+      config: JSON.stringify(config),
+      state: JSON.stringify(state),
+    };
+    await Deno.writeFile(path, writeSafetensors(arrays, { metadata }));
+    assertEquals((await loadCheckpoint(path)).meta, example().meta);
+  }));

@@ -20,7 +20,8 @@ import {
   type SafetensorsFile,
   writeSafetensors,
 } from "../io/safetensors.ts";
-import { runFiles, writeFileAtomic } from "./checkpoint_files.ts";
+import { emptyChecksum, isIntact, seal } from "./checkpoint_checksum.ts";
+import { exists, runFiles, writeFileAtomic } from "./checkpoint_files.ts";
 import { type TrainConfig, trainConfig, trainOptions } from "./config.ts";
 import { flagName, OptionError, optionsFromJson } from "./options.ts";
 
@@ -95,7 +96,13 @@ export async function saveRunCheckpoint(
  */
 export async function loadCheckpoint(path: string): Promise<Checkpoint> {
   const file = await checkpointPath(path);
-  return decodeCheckpoint(await readBytes(file, "load checkpoint"), file);
+  try {
+    return decodeCheckpoint(await readBytes(file, "load checkpoint"), file);
+  } catch (error) {
+    const best = file.replace(/[^/\\]*$/, runFiles.best);
+    if (!(error instanceof FileFormatError) || file === best || !await exists(best)) throw error;
+    throw new FileFormatError(`${error.message}; ${best} may be whole`, { cause: error });
+  }
 }
 
 /**
@@ -163,6 +170,9 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
   if (metadata.version !== version) {
     refuse(`its version is ${shown(String(metadata.version))}; this program reads version ${version}`);
   }
+  if (isIntact(bytes) === false) {
+    refuse("its checksum does not fit what it holds; it was damaged or changed since it was saved");
+  }
   const { config = "", state = "" } = metadata;
   if (config.length > maxConfigLength) refuse(`its configuration has ${config.length} characters`);
   try {
@@ -221,8 +231,14 @@ export function checkResume(saved: CheckpointMeta, wanted: Pick<CheckpointMeta, 
 /** The bytes of a checkpoint's file. */
 export function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
   const { config, ...state } = meta;
-  const metadata = { format, version, config: JSON.stringify(config), state: JSON.stringify(state) };
-  return writeSafetensors(arrays, { metadata });
+  const metadata = {
+    format,
+    version,
+    checksum: emptyChecksum,
+    config: JSON.stringify(config),
+    state: JSON.stringify(state),
+  };
+  return seal(writeSafetensors(arrays, { metadata }));
 }
 
 /**
