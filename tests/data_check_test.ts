@@ -100,7 +100,7 @@ Deno.test("checkFiles() finds what headers and ends tell, and names every file",
       "val/2.png: they are 40x36 and 36x40 pixels; equal sizes are required",
     ],
     [{ "labeled/2.png": mask.subarray(0, mask.length - 20) }, "labeled/2.png: it is cut or damaged"],
-    [{ "labeled/2.png": mask.subarray(0, 20) }, "labeled/2.png: it is cut within its header"],
+    [{ "labeled/2.png": mask.subarray(0, 20) }, "labeled/2.png: it is cut off within its header"],
     [{ "labeled/0.png": photo }, "labeled/0.png: it is not a PNG file"],
     [{ "val/0.jpg": await jpeg(1, 20, 20), "val/0.png": maskPng(20, 20) }, "val/0.jpg is too small"],
   ];

@@ -146,7 +146,7 @@ const depthByte = 24;
 export function maskHeaderProblem(bytes: Uint8Array): string | undefined {
   if (bytes.length === 0) return "it is empty";
   if (!isPng(bytes)) return "it is not a PNG file; other formats change class ids at edges";
-  if (bytes.length < 33) return "it is cut within its header";
+  if (bytes.length < 33) return "it is cut off within its header";
   if (bytes[depthByte] === 16) return "it has 16 bits per channel; at most 8 are possible";
   return undefined;
 }

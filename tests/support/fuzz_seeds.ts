@@ -193,7 +193,7 @@ function masks(): Seed[] {
     return {
       name: `${depth} bits of type ${colorType}${interlace ? ", interlaced" : ""}.png`,
       reader: "mask",
-      parts: { header, palette: new Uint8Array(48), rows },
+      parts: { header, palette: Uint8Array.from({ length: 48 }, (_, k) => k), rows },
       build: ({ header, palette, rows }) =>
         join(
           "\x89PNG\r\n\x1a\n",
