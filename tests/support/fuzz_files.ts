@@ -176,7 +176,11 @@ export async function readCase(
 }
 
 function readMask(bytes: Uint8Array): string | undefined {
-  const { width, height, data } = decodeMask(bytes, { colors: new Map([[0, 0], [0x10001, 1]]) }, "mask.png");
+  const { width, height, data } = decodeMask(
+    bytes,
+    { colors: new Map(Array.from({ length: 16 }, (_, k) => [k * 0x10001, k])) },
+    "mask.png",
+  );
   return data.length === width * height ? undefined : `${width}x${height} pixels have ${data.length} values`;
 }
 

@@ -193,7 +193,11 @@ function masks(): Seed[] {
     return {
       name: `${depth} bits of type ${colorType}${interlace ? ", interlaced" : ""}.png`,
       reader: "mask",
-      parts: { header, palette: Uint8Array.from({ length: 48 }, (_, k) => k), rows },
+      parts: {
+        header,
+        palette: Uint8Array.from({ length: 48 }, (_, k) => k % 3 === 1 ? 0 : Math.floor(k / 3)),
+        rows,
+      },
       build: ({ header, palette, rows }) =>
         join(
           "\x89PNG\r\n\x1a\n",
