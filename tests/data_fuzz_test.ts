@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fuzzData, isSentence } from "./support/fuzz_data.ts";
 
 Deno.test("random lists, labels, masks, folders and configurations end in values or sentences", async () => {
-  const { values, sentences, findings } = await fuzzData({ seed: 1, seconds: 60, to: 600 });
+  const { values, sentences, findings } = await fuzzData({ seed: 1, seconds: 60, to: 300 });
   console.log("values:", JSON.stringify(values), "sentences:", JSON.stringify(sentences));
   assertEquals(findings, []);
   for (const kind of Object.keys(values)) {

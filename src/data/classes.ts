@@ -27,6 +27,9 @@ export interface ClassList {
  */
 export type ClassSource = number | string | readonly string[];
 
+/** Bytes of the largest labels file: four thousand for each class that a mask can have. */
+const largestLabels = 2 ** 20;
+
 /**
  * The classes that a source stands for.
  *
@@ -73,7 +76,7 @@ export async function readClasses(source: ClassSource): Promise<ClassList> {
   }
   if (Object.hasOwn(knownSets, source)) return knownSets[source]!;
   if (/^\d+$/.test(source)) return await readClasses(Number(source));
-  return parseClasses(await readText(source, "read classes from"), source);
+  return parseClasses(await readText(source, "read classes from", largestLabels), source);
 }
 
 function named(names: readonly string[], color: (id: number) => Color = vocColor): ClassList {

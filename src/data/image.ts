@@ -41,6 +41,7 @@ export async function readImage(path: string): Promise<ImageArray> {
  */
 export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<ImageArray> {
   try {
+    if (bytes.length === 0) throw new DataError("it is empty");
     if (await isCmyk(bytes)) return await decodeCmyk(bytes);
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: "error" })
       .removeAlpha()

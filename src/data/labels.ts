@@ -146,15 +146,25 @@ function jsonEntries(text: string, refuse: Refuse): Entry[] {
 function jsonEntry(entry: unknown, place: number, refuse: Refuse): Entry {
   const { name, color, id = place } = (entry ?? {}) as Record<string, unknown>;
   if (typeof name !== "string" || name.trim() === "") {
-    return refuse(`${quoted(JSON.stringify(entry) ?? "undefined")} has no name`);
+    return refuse(`class ${place} is ${brief(entry)} without a name`);
   }
   if (typeof id !== "number") {
-    return refuse(`class ${place} has id ${quoted(JSON.stringify(id))}; a number is required`);
+    return refuse(`class ${place} has ${brief(id)} for an id; a number is required`);
   }
   if (color !== undefined && !isColor(color)) {
-    return refuse(`${quoted(name)} has colour ${quoted(JSON.stringify(color))}; three bytes are required`);
+    return refuse(`${quoted(name)} has ${brief(color)} for a colour; three bytes are required`);
   }
   return { name: name.trim(), id, place: `class ${place}`, ...(color !== undefined && { color }) };
+}
+
+/** A JSON value in few words, however deep it is. */
+function brief(value: unknown): string {
+  if (Array.isArray(value)) {
+    return value.length < 5 && value.every((item) => typeof item === "number")
+      ? `[${value.join(", ")}]`
+      : "a list";
+  }
+  return typeof value === "object" && value !== null ? "an object" : quoted(String(value));
 }
 
 function isColor(value: unknown): value is Color {
@@ -180,7 +190,7 @@ const mostLines = 1000;
 
 function textEntries(text: string, refuse: Refuse): Entry[] {
   const lines: Line[] = [];
-  text.split(/\r\n|\r|\n/, 10 * mostLines).forEach((line, i) => {
+  text.split(/\r\n|\r|\n/).forEach((line, i) => {
     const content = withoutComment(line);
     if (content === "") return;
     const place = `line ${i + 1}`;
@@ -281,10 +291,10 @@ const loneHead = /^(names?|class(es)?|labels?|categor(y|ies)|(class|label|catego
 /** The lines without a head line, if the first one is that for certain. */
 function withoutHead(lines: readonly Line[], refuse: Refuse): readonly Line[] {
   const [first, ...others] = lines;
-  if (first === undefined || first.color !== undefined || others.length === 0) return lines;
+  if (first === undefined || first.color !== undefined) return lines;
   const words = first.longName.split(/\s+/);
   const isTable = first.fields.length > 1;
-  const areColored = others.every(({ color }) => color !== undefined);
+  const areColored = others.length > 0 && others.every(({ color }) => color !== undefined);
   const namesColumns = words.length > 1 && words.every((word) => headWord.test(word));
   if (namesColumns && (isTable || areColored)) return others;
   const isLoneHead = loneHead.test(first.longName) && !first.fields[0]!.isQuoted;

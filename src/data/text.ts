@@ -8,19 +8,20 @@
  */
 import { DataError, reason } from "./errors.ts";
 
-/** Bytes of the largest text that is read; a list of a million images has less. */
-const largestText = 2 ** 27;
+/** Bytes of the largest list that is read; one of a million images has less. */
+const largestList = 2 ** 27;
 
 /**
  * The text of a file.
  *
  * @param path The path.
  * @param purpose What it is wanted for: "read list".
+ * @param largest Bytes that it may have.
  * @returns The text, without a byte order mark.
  * @throws {DataError} If the file is absent, too large, or not a text.
  */
-export async function readText(path: string, purpose: string): Promise<string> {
-  const text = await readTextIfPresent(path, purpose);
+export async function readText(path: string, purpose: string, largest = largestList): Promise<string> {
+  const text = await readTextIfPresent(path, purpose, largest);
   if (text === undefined) throw new DataError(`Cannot ${purpose} ${path}: no such file`);
   return text;
 }
@@ -30,22 +31,27 @@ export async function readText(path: string, purpose: string): Promise<string> {
  *
  * @param path The path.
  * @param purpose What it is wanted for: "read list".
+ * @param largest Bytes that it may have.
  * @returns The text, without a byte order mark.
  * @throws {DataError} If the file is there but too large, or not a text.
  */
-export async function readTextIfPresent(path: string, purpose = "read"): Promise<string | undefined> {
+export async function readTextIfPresent(
+  path: string,
+  purpose = "read",
+  largest = largestList,
+): Promise<string | undefined> {
   const refuse = (why: string, cause?: unknown): never => {
     throw new DataError(`Cannot ${purpose} ${path}: ${why}`, { cause });
   };
   let bytes: Uint8Array | undefined;
   try {
-    bytes = await readUpTo(path, largestText);
+    bytes = await readUpTo(path, largest);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     refuse(reason(error), error);
   }
   const text = bytes === undefined ? undefined : decodeText(bytes);
-  if (bytes === undefined) refuse(`it has more than ${largestText} bytes, which no such text has`);
+  if (bytes === undefined) refuse(`it has more than ${largest} bytes, which no such text has`);
   return text ?? refuse("it is not a text in UTF-8 or UTF-16; save it as UTF-8");
 }
 
