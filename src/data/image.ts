@@ -18,9 +18,9 @@ export type Color = readonly [red: number, green: number, blue: number];
  * Pixels are taken as they are stored, as Pillow does: no rotation by camera tags, no colour profile; grey images
  * get three equal channels and an alpha channel is dropped.
  *
- * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, SVG.
+ * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, of at most 268 million pixels.
  * @returns The image.
- * @throws {DataError} If the file is absent or cannot be decoded.
+ * @throws {DataError} If the file is absent or cannot be decoded, or is a drawing (SVG).
  */
 export async function readImage(path: string): Promise<ImageArray> {
   return await decodeImage(await readFile(path, "image"), path);
@@ -36,6 +36,9 @@ export async function readImage(path: string): Promise<ImageArray> {
  */
 export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<ImageArray> {
   try {
+    if (isDrawing(bytes)) {
+      throw new DataError("it is an SVG drawing, not a picture of pixels; save it as PNG");
+    }
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: "error" })
       .removeAlpha()
       .toColourspace("srgb")
@@ -48,6 +51,13 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
   } catch (error) {
     throw new DataError(`Cannot read image ${name}: ${reason(error)}`, { cause: error });
   }
+}
+
+/** Whether the bytes are SVG, packed or not: a program, of which 200 bytes may draw for hours. */
+function isDrawing(bytes: Uint8Array): boolean {
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return true;
+  // Every other format that is read begins with bytes that are no text.
+  return new TextDecoder().decode(bytes.subarray(0, 1000)).trimStart().startsWith("<");
 }
 
 /** How the values of a mask file become class ids. */
