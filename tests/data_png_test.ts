@@ -1,7 +1,7 @@
 // The reader of mask PNGs: every filter, depth and interlacing as other readers have them, and no file that costs more than
 // its size allows.
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { deflateSync } from "node:zlib";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { deflateSync, gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { DataError } from "../src/data/errors.ts";
 import { decodeImage, decodeMask } from "../src/data/image.ts";
@@ -202,9 +202,24 @@ Deno.test("decodeImage() refuses more pixels than it reads", async () => {
   );
 });
 
+Deno.test("decodeImage() does not draw", async () => {
+  const turbulence = '<filter id="f"><feTurbulence baseFrequency="0.05" numOctaves="100000000"/></filter>';
+  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" width="4000" height="4000">${turbulence}` +
+    '<rect width="4000" height="4000" filter="url(#f)"/></svg>';
+  for (const text of [drawing, ` \n${drawing}`, `\ufeff<?xml version="1.0"?>${drawing}`]) {
+    const bytes = new TextEncoder().encode(text);
+    for (const file of [bytes, new Uint8Array(gzipSync(bytes))]) {
+      await assertRejects(
+        () => decodeImage(file, "p.png"),
+        DataError,
+        "Cannot read image p.png: it is an SVG drawing",
+      );
+    }
+  }
+});
+
 Deno.test("readClasses() does not take members of objects for sets of classes", async () => {
   for (const name of ["toString", "constructor", "__proto__", "hasOwnProperty"]) {
-    const error = await readClasses(`${name}`).then(() => undefined, (error) => error);
-    assert(error instanceof DataError && error.message.includes(name), error?.message);
+    await assertRejects(() => readClasses(name), DataError, `Cannot read classes from ${name}: no such file`);
   }
 });

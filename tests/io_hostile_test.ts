@@ -14,7 +14,7 @@ Deno.test("readWeights() ends in values or one sentence, in less than 2 s and 1 
     for (const [k, file] of files.entries()) await Deno.writeFile(`${folder}/${k}`, file.bytes);
     const reader = new URL("support/read_files.ts", import.meta.url);
     const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", "--quiet", reader.href, folder],
+      args: ["run", "-A", "--no-check", "--quiet", "--v8-flags=--expose-gc", reader.href, folder],
     }).output();
     assert(success, new TextDecoder().decode(stderr));
     const lines = new TextDecoder().decode(stdout).trim().split("\n").map((line) => JSON.parse(line));

@@ -153,7 +153,7 @@ Deno.test("encoders and images of impossible sizes are refused with what is wron
     "Cannot use --image-size 99999x99999: an image of that size alone takes 120.0 GB of memory; at most 8192 pixels on " +
     "each side are possible",
   ]);
-  for (const name of ["../x", "a/b", "a\\b", ".", "..", "x".repeat(201), "a\nb"]) {
+  for (const name of ["../x", "a/b", "a\\b", ".", "..", "x".repeat(201)]) {
     assertEquals(problems("--name", name), [
       `Cannot use --name ${name}: a name without slashes, of at most 200 bytes, is required`,
     ]);

@@ -23,9 +23,9 @@ export type Color = readonly [red: number, green: number, blue: number];
  * get three equal channels and an alpha channel is dropped. Of CMYK (JPEG and TIFF with 8 bits per channel) the RGB values
  * are (255 - C) (255 - K) / 255 and so on, rounded, which are Pillow's to the bit.
  *
- * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, SVG.
+ * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, of at most 268 million pixels.
  * @returns The image.
- * @throws {DataError} If the file is absent or cannot be decoded.
+ * @throws {DataError} If the file is absent or cannot be decoded, or is a drawing (SVG).
  */
 export async function readImage(path: string): Promise<ImageArray> {
   return await decodeImage(await readFile(path, "image"), path);
@@ -42,6 +42,9 @@ export async function readImage(path: string): Promise<ImageArray> {
 export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<ImageArray> {
   try {
     if (bytes.length === 0) throw new DataError("it is empty");
+    if (isDrawing(bytes)) {
+      throw new DataError("it is an SVG drawing, not a picture of pixels; save it as PNG");
+    }
     if (await isCmyk(bytes)) return await decodeCmyk(bytes);
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: "error" })
       .removeAlpha()
@@ -55,6 +58,13 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
   } catch (error) {
     throw new DataError(`Cannot read image ${name}: ${whyUnread(error)}`, { cause: error, file: name });
   }
+}
+
+/** Whether the bytes are SVG, packed or not: a program, of which 200 bytes may draw for hours. */
+function isDrawing(bytes: Uint8Array): boolean {
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return true;
+  // Every other format that is read begins with bytes that are no text.
+  return new TextDecoder().decode(bytes.subarray(0, 1000)).trimStart().startsWith("<");
 }
 
 /** Whether a picture has inks for channels, which of the formats only JPEG and TIFF can have. */

@@ -15,9 +15,9 @@ export const VALUE_BYTES = 64;
 /** What a name in a table counts beside its text: a key of a dictionary, a path, a number by which a value is kept. */
 export const NAME_BYTES = 256;
 /** What a list, a dictionary or a set counts beside its elements. */
-export const CONTAINER_BYTES = 192;
+export const CONTAINER_BYTES = 448;
 /** What an array counts beside its elements. */
-export const ARRAY_BYTES = 1024;
+export const ARRAY_BYTES = 2048;
 
 /** Allowed for every file: what a small one may unpack to. */
 const BASE = 512 * 2 ** 20;

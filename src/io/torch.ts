@@ -278,11 +278,12 @@ function treeOf(value: unknown, tensors: TensorReader, budget: Budget): WeightTr
   // What stands at several places is made once.
   const made = new Map<unknown, WeightValue>();
   const convert = (node: unknown, depth: number): WeightValue => {
+    if (isScalar(node)) return node;
     budget.checkDepth(depth);
     const known = made.get(node);
     if (known !== undefined) return known;
     const result = convertNode(node, depth);
-    if (typeof node === "object" && node !== null) made.set(node, result);
+    made.set(node, result);
     return result;
   };
   const convertNode = (node: unknown, depth: number): WeightValue => {
@@ -293,9 +294,6 @@ function treeOf(value: unknown, tensors: TensorReader, budget: Budget): WeightTr
       return Array.from(node, (child) => convert(child, depth + 1));
     }
     if (node instanceof Uint8Array) return node;
-    if (node === null || ["string", "number", "bigint", "boolean"].includes(typeof node)) {
-      return node as WeightValue;
-    }
     if (node instanceof StorageReference) {
       throw refused(`it holds storage ${shown(node.key)} without a tensor`);
     }
@@ -304,6 +302,10 @@ function treeOf(value: unknown, tensors: TensorReader, budget: Budget): WeightTr
   };
   const tree = convert(value, 0);
   return value instanceof Map ? tree as WeightTree : { value: tree };
+}
+
+function isScalar(node: unknown): node is string | number | bigint | boolean | null {
+  return node === null || ["string", "number", "bigint", "boolean"].includes(typeof node);
 }
 
 /** A dictionary with texts as keys. */

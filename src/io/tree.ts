@@ -109,7 +109,7 @@ export function arrayHolders(tree: WeightValue): ReadonlySet<WeightValue> {
   return holders;
 }
 
-function forEachChild(value: WeightValue, f: (key: string, child: WeightValue) => void): void {
-  if (Array.isArray(value)) value.forEach((child, place) => f(String(place), child));
+function forEachChild(value: WeightValue, f: (key: string | number, child: WeightValue) => void): void {
+  if (Array.isArray(value)) value.forEach((child, place) => f(place, child));
   else if (isTree(value)) { for (const key of Object.keys(value)) f(key, value[key]!); }
 }

@@ -197,8 +197,9 @@ function inflate(name: string, packed: Uint8Array, size: number, budget: Budget)
   budget.spend(size);
   let unpacked: Uint8Array;
   try {
-    // One chunk of the announced size (64 is the least that is possible), so that nothing is copied together.
-    unpacked = inflateRawSync(packed, { maxOutputLength: Math.max(1, size), chunkSize: Math.max(64, size) });
+    // One chunk of the announced size, within what is possible, so that nothing is copied together.
+    const chunkSize = Math.min(Math.max(64, size), 2 ** 30);
+    unpacked = inflateRawSync(packed, { maxOutputLength: Math.max(1, size), chunkSize });
   } catch (cause) {
     const isLonger = (cause as { code?: string }).code === "ERR_BUFFER_TOO_LARGE";
     throw refused(`${name} ${isLonger ? `unpacks to more than its ${size} bytes` : "is damaged"}`, { cause });
