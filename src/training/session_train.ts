@@ -172,6 +172,18 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   };
 }
 
+/** A checkpoint that counts on the best one only if that is there and whole; otherwise the next evaluation is the best. */
+async function withBest(folder: string, checkpoint: Checkpoint, progress: Progress): Promise<Checkpoint> {
+  if (checkpoint.meta.bestMeanIoU === null) return checkpoint;
+  try {
+    await loadCheckpoint(`${folder}/${runFiles.best}`);
+    return checkpoint;
+  } catch (error) {
+    progress.note(`${(error as Error).message}; the next evaluation saves the best checkpoint anew`);
+    return { ...checkpoint, meta: { ...checkpoint.meta, bestMeanIoU: null } };
+  }
+}
+
 /** A run to go on with. */
 interface Opened {
   readonly folder: string;
@@ -184,7 +196,7 @@ async function openRun(path: string, cleanUp: AsyncDisposableStack, progress: Pr
   const cut = file.replaceAll("\\", "/").lastIndexOf("/");
   const folder = cut < 0 ? "." : file.slice(0, Math.max(cut, 1));
   const lock = cleanUp.use(await lockRun(folder));
-  const checkpoint = await loadCheckpoint(file);
+  const checkpoint = await withBest(folder, await loadCheckpoint(file), progress);
   if (lock.note !== undefined) progress.note(lock.note);
   const removed = await removeHalfWritten(folder);
   if (removed.length > 0) {
