@@ -411,7 +411,11 @@ Usage: deno run -A train.ts [options]
   deno run -A train.ts
   deno run -A train.ts --data VOC2012 --split 183 --config configs/pascal.json --pretrained mit_b5.pth
   deno run -A train.ts --images photos --masks masks --crop 257
-  deno run -A train.ts --resume runs/allspark-b0-scenes`,
+  deno run -A train.ts --resume runs/allspark-b0-scenes
+
+A run is saved before its first step, before every evaluation, when it is stopped (Ctrl-C, kill, a closed
+terminal) and when something goes wrong; --resume goes on. One whose output goes to files, as under nohup,
+goes on when its terminal is closed.`,
     others: { label: "scenes", values: sceneDefaults },
   });
 }

@@ -116,8 +116,9 @@ export async function* configurations(seed: number, deadline: number): AsyncGene
     for (let number = 0; performance.now() < deadline; number++) {
       const chance = new Chance(seed, number);
       // A run takes as long as some thousand of the others.
-      if (number % 3000 === 1) yield { what: "run", ...await runSmall(chance, `${out}/${number}`, pictures) };
-      else if (number % 2 === 0) yield { what: "command line", ...judged(() => take(commandLine(chance))) };
+      if (number % 3000 === 2999) {
+        yield { what: "run", ...await runSmall(chance, `${out}/${number}`, pictures) };
+      } else if (number % 2 === 0) yield { what: "command line", ...judged(() => take(commandLine(chance))) };
       else yield { what: "file", ...judged(() => take([], jsonText(chance))) };
     }
   } finally {
