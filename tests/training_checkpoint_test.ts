@@ -12,6 +12,7 @@ import {
   saveRunCheckpoint,
 } from "../src/training/checkpoint.ts";
 import {
+  checkRunFolder,
   makeRunFolder,
   removeHalfWritten,
   runFiles,
@@ -271,9 +272,16 @@ Deno.test("makeRunFolder() numbers its own names and refuses a taken one", () =>
       Deno.errors.AlreadyExists,
       `${folder} exists; choose another --name, or continue it with --resume ${folder}`,
     );
+    await assertRejects(
+      () => checkRunFolder(named),
+      Deno.errors.AlreadyExists,
+      "choose another --name, or continue",
+    );
+    await checkRunFolder(trainConfig({ out: `${out}/new/folders`, name: "x" }));
+    assertEquals(names(`${out}/new/folders`), []);
     await Deno.writeTextFile(`${out}/file`, "");
     await assertRejects(
-      () => makeRunFolder(trainConfig({ out: `${out}/file` })),
+      () => checkRunFolder(trainConfig({ out: `${out}/file` })),
       WriteError,
       `Cannot make folder ${out}/file`,
     );

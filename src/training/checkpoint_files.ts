@@ -96,6 +96,24 @@ export async function removeHalfWritten(folder: string): Promise<string[]> {
 }
 
 /**
+ * Refuses a run whose folder cannot be made, before any work is done for it.
+ *
+ * @throws {Deno.errors.AlreadyExists} If the chosen name is taken.
+ * @throws {WriteError} If nothing can be written to `config.out`.
+ */
+export async function checkRunFolder(config: TrainConfig): Promise<void> {
+  await makeFolder(config.out, { recursive: true });
+  if (config.name !== null && await exists(folderOf(config))) throw await nameTaken(config);
+  const path = `${config.out}/${crypto.randomUUID().slice(0, 8)}.tmp`;
+  try {
+    await Deno.writeTextFile(path, "");
+    await Deno.remove(path);
+  } catch (error) {
+    throw new WriteError(`write to folder ${config.out}`, error);
+  }
+}
+
+/**
  * Makes the folder of a new run, with its configuration inside.
  *
  * @returns Its path, `out/name`; a name that nobody chose gets a number if it is taken.
@@ -103,30 +121,38 @@ export async function removeHalfWritten(folder: string): Promise<string[]> {
  * @throws {WriteError} If the folder cannot be made or written.
  */
 export async function makeRunFolder(config: TrainConfig): Promise<string> {
-  const make = async (path: string, options: Deno.MkdirOptions): Promise<boolean> => {
-    try {
-      await Deno.mkdir(path, options);
-      return true;
-    } catch (error) {
-      if (error instanceof Deno.errors.AlreadyExists && options.recursive !== true) return false;
-      throw new WriteError(`make folder ${path}`, error);
-    }
-  };
-  await make(config.out, { recursive: true });
-  const name = runName(config);
+  await makeFolder(config.out, { recursive: true });
   for (let number = 1;; number++) {
-    const folder = `${config.out}/${name}${number === 1 ? "" : `-${number}`}`;
-    if (!await make(folder, {})) {
-      if (config.name === null) continue;
-      const canResume = await exists(`${folder}/${runFiles.latest}`);
-      const other = canResume
-        ? `choose another --name, or continue it with --resume ${folder}`
-        : "it holds no checkpoint to continue from; choose another --name or remove it";
-      throw new Deno.errors.AlreadyExists(`Cannot start run ${name}: ${folder} exists; ${other}`);
+    const folder = folderOf(config) + (number === 1 ? "" : `-${number}`);
+    if (await makeFolder(folder)) {
+      await writeRunConfig(folder, config);
+      return folder;
     }
-    await writeRunConfig(folder, config);
-    return folder;
+    if (config.name !== null) throw await nameTaken(config);
   }
+}
+
+function folderOf(config: TrainConfig): string {
+  return `${config.out}/${runName(config)}`;
+}
+
+/** Makes a folder; false if it is there already. */
+async function makeFolder(path: string, options: Deno.MkdirOptions = {}): Promise<boolean> {
+  try {
+    await Deno.mkdir(path, options);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists && options.recursive !== true) return false;
+    throw new WriteError(`make folder ${path}`, error);
+  }
+}
+
+async function nameTaken(config: TrainConfig): Promise<Error> {
+  const folder = folderOf(config);
+  const advice = await exists(`${folder}/${runFiles.latest}`)
+    ? `choose another --name, or continue it with --resume ${folder}`
+    : "it holds no checkpoint to continue from; choose another --name or remove it";
+  return new Deno.errors.AlreadyExists(`Cannot start run ${runName(config)}: ${folder} exists; ${advice}`);
 }
 
 /** Whether there is a file or folder of this name. */

@@ -77,7 +77,8 @@ function held(path: string, file: Deno.FsFile, self: Holder, before: Holder | un
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       // Removed before it is let go: whoever opens it after that opens another file. A folder that has been removed
-      // or can no longer be written needs no unlocking.
+      // or can no longer be written needs no unlocking; a system that removes no open file keeps an empty one.
+      await file.truncate().catch(() => {});
       await Deno.remove(path).catch(() => {});
       file.close();
     },

@@ -6,6 +6,7 @@
  */
 import { DataError, reason } from "../data/errors.ts";
 import { describeDevice, device, setDevice } from "../device.ts";
+import { DeviceError } from "../errors.ts";
 import { FileFormatError } from "../io/array.ts";
 import { WriteError } from "./checkpoint_files.ts";
 import type { DeviceChoice } from "./config.ts";
@@ -15,7 +16,15 @@ import { FolderInUseError } from "./run_lock.ts";
 import { stderr, stdout } from "./terminal.ts";
 
 /** Errors whose message is all that a user needs: what is wrong is not in the program. */
-const plainErrors = [OptionError, DataError, FileFormatError, LossError, WriteError, FolderInUseError];
+const plainErrors = [
+  OptionError,
+  DataError,
+  FileFormatError,
+  LossError,
+  WriteError,
+  FolderInUseError,
+  DeviceError,
+];
 
 /**
  * Runs a program: reads its options, shows its help, and ends the process with 0, with 2 after an error that the user
@@ -66,10 +75,16 @@ export function sentenceOf(error: unknown): string | undefined {
  * Chooses the device and says in one line which it is and why.
  *
  * @param choice What the configuration says.
- * @throws {Error} If the device cannot be used.
+ * @throws {OptionError} If there is no such device here.
  */
 export async function chooseDevice(choice: DeviceChoice): Promise<string> {
-  await setDevice(choice);
+  try {
+    await setDevice(choice);
+  } catch (error) {
+    // That there is no such device here is for the user to mend, not for the program.
+    if (!(error instanceof Error) || !error.message.startsWith("Cannot use ")) throw error;
+    throw new OptionError([error.message]);
+  }
   const name = device()!;
   const environment = Deno.env.get("ALLSPARK_DEVICE");
   const why = choice !== "auto"

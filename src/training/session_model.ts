@@ -155,7 +155,7 @@ async function readModelFile(path: string, key: string | null, keyFlag: string):
 }
 
 /** Runs what reads a file, and adds to its errors what they are about. */
-function naming<T>(about: string, read: () => T): T {
+export function naming<T>(about: string, read: () => T): T {
   try {
     return read();
   } catch (error) {

@@ -13,7 +13,13 @@ import { memory } from "../device.ts";
 import { realize } from "../evaluate.ts";
 import { describeMisfits } from "../io/fit.ts";
 import { type Checkpoint, checkpointPath, checkResume, loadCheckpoint } from "./checkpoint.ts";
-import { makeRunFolder, removeHalfWritten, runFiles, writeRunConfig } from "./checkpoint_files.ts";
+import {
+  checkRunFolder,
+  makeRunFolder,
+  removeHalfWritten,
+  runFiles,
+  writeRunConfig,
+} from "./checkpoint_files.ts";
 import { mostSteps, type TrainConfig, trainConfig } from "./config.ts";
 import { segmenter } from "./evaluation.ts";
 import type { SegmentationScores } from "./metrics.ts";
@@ -27,6 +33,7 @@ import { isEvaluationDue, runToEnd } from "./session_loop.ts";
 import {
   encoderOf,
   forwardOf,
+  naming,
   parameterCount,
   phasesOf,
   stepConfigOf,
@@ -92,6 +99,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const checkpoint = resumed?.checkpoint;
   const config = trainConfig(...(checkpoint === undefined ? [] : [checkpoint.meta.config]), given);
   checkSizes(config);
+  if (resumed === undefined) await checkRunFolder(config);
   say(await chooseDevice(config.device));
 
   const dataset = await openTrainingData(config);
@@ -217,7 +225,8 @@ async function firstState(
   const fresh = initModel(random.key(config.seed), stepConfig);
   if (checkpoint !== undefined) {
     const state = initTrainState(fresh, stepConfig);
-    return await realize(stateFromArrays(checkpoint.arrays, state, encoderOf(config.variant)));
+    const read = (): TrainState => stateFromArrays(checkpoint.arrays, state, encoderOf(config.variant));
+    return await realize(naming(config.resume!, read));
   }
   const model: Model = config.pretrained === null
     ? fresh
