@@ -198,6 +198,19 @@ Deno.test("a run that was ended between its last checkpoint and its pictures is 
     assertMatch(String(again.error), /all its 8 steps are done; start a new run$/);
   }));
 
+Deno.test("a run is saved between two evaluations, which changes nothing else", () =>
+  withPair(async ({ config, folder, goesOn }) => {
+    const saved: number[] = [];
+    const note = async (): Promise<void> => void saved.push((await loadCheckpoint(folder)).meta.step);
+    const on = { "step 3/8": note, "step 7/8": note };
+    const controller = new AbortController();
+    const stop = { ...on, "step 8/8": () => controller.abort("SIGINT") };
+    const { said } = await runQuietly(config, stop, controller.signal, { saveSeconds: 1e-6 });
+    assertEquals(said.match(/^saving the checkpoint/gm)?.length, 1 + 8 + 1);
+    assertEquals(saved, [2, 6]);
+    await goesOn();
+  }));
+
 Deno.test("a resumed run may switch --checkpointing and go on bit for bit", () =>
   withPair(async ({ config, goesOn }) => {
     const controller = new AbortController();

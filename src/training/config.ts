@@ -413,9 +413,9 @@ Usage: deno run -A train.ts [options]
   deno run -A train.ts --images photos --masks masks --crop 257
   deno run -A train.ts --resume runs/allspark-b0-scenes
 
-A run is saved before its first step, before every evaluation, when it is stopped (Ctrl-C, kill, a closed
-terminal) and when something goes wrong; --resume goes on. One whose output goes to files, as under nohup,
-goes on when its terminal is closed.`,
+A run is saved before its first step, before every evaluation, every quarter of an hour, when it is stopped
+(Ctrl-C, kill, a closed terminal) and when something goes wrong; --resume goes on. One whose output goes to
+files, as under nohup, goes on when its terminal is closed.`,
     others: { label: "scenes", values: sceneDefaults },
   });
 }

@@ -29,7 +29,7 @@ export function isEvaluationDue(
 
 /**
  * Takes a run from where it stands to its end, or to where it is stopped. Its state is saved before the first step,
- * before every evaluation, and on the way out of every error.
+ * before every evaluation, now and then between two, and on the way out of every error.
  *
  * @param run The run.
  * @param state Its state; its memory is given up.
@@ -83,6 +83,7 @@ class Way {
     const unlabeled = new UnlabeledSteps(progress, from);
     const images = run.config.batch * (run.config.method === "supervised" ? 1 : 2);
     progress.start({ total, imagesPerStep: images, from });
+    let { stepSeconds } = cost;
     while (run.signal?.aborted !== true) {
       const { done } = this.standing;
       if (isEvaluationDue(run, this.standing)) {
@@ -94,18 +95,23 @@ class Way {
         stopping.says = "Stopping after this step; the checkpoint will be saved";
         // Often enough for the eye, seldom enough for a fast device.
         const readEvery = Math.min(16, Math.max(1, Math.round(0.2 / cost.stepSeconds)));
-        await this.#steps({ batches, key, readEvery, unlabeled });
+        const most = Math.max(1, Math.floor(run.saveSeconds / stepSeconds));
+        const begin = performance.now();
+        await this.#steps({ batches, key, readEvery, most, unlabeled });
+        // A slow source of data makes steps longer than the device does.
+        stepSeconds = (performance.now() - begin) / 1000 / Math.max(1, this.standing.done - done);
         await this.#save();
       }
     }
     return this.standing;
   }
 
-  /** Takes steps until the next evaluation, or until it is stopped. */
-  async #steps({ batches, key, readEvery, unlabeled }: {
+  /** Takes steps until the next evaluation, at most so many, or until it is stopped. */
+  async #steps({ batches, key, readEvery, most, unlabeled }: {
     batches: AsyncIterator<Batch>;
     key: Tensor;
     readEvery: number;
+    most: number;
     unlabeled: UnlabeledSteps;
   }): Promise<void> {
     const { config, log, phases, progress, signal, total, evalEvery } = this.run;
@@ -113,7 +119,7 @@ class Way {
     progress.steps(from);
     const { done } = await runSteps(this.state, {
       from,
-      to: Math.min(total, (Math.floor(from / evalEvery) + 1) * evalEvery),
+      to: Math.min(total, (Math.floor(from / evalEvery) + 1) * evalEvery, from + most),
       stepAt: (t) => phases.find(({ to }) => t < to)!.step,
       batches,
       crop: config.crop,

@@ -44,6 +44,8 @@ export interface Run {
   readonly total: number;
   /** Steps between two evaluations. */
   readonly evalEvery: number;
+  /** Seconds after which it is saved also between two evaluations. */
+  readonly saveSeconds: number;
   /** Stops it. */
   readonly signal?: AbortSignal;
   /** What is said when it is stopped now. */

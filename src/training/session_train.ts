@@ -52,6 +52,8 @@ export interface TrainOptions {
   readonly say?: (line: string) => void;
   /** Takes the progress (default: standard error). */
   readonly progress?: Progress;
+  /** Seconds after which the run is saved also between two evaluations (default: a quarter of an hour). */
+  readonly saveSeconds?: number;
 }
 
 /** What a run has reached. */
@@ -74,7 +76,8 @@ export interface TrainResult {
  * Trains a model, or goes on with a run that was stopped. Everything about the run, its random numbers too, follows from
  * the configuration: a resumed run has the metrics of an uninterrupted one.
  *
- * The state is saved before the first step, before every evaluation, and on the way out of every error. A run whose steps
+ * The state is saved before the first step, before every evaluation, every quarter of an hour, and on the way out of
+ * every error. A run whose steps
  * are all done, but not its last evaluation or its pictures, is finished.
  *
  * @param given Options that differ from the defaults; with `resume`, from those of the run.
@@ -87,7 +90,7 @@ export interface TrainResult {
  * @throws The reason of `options.signal`, if it is aborted before the run has its folder.
  */
 export async function train(given: Partial<TrainConfig>, options: TrainOptions = {}): Promise<TrainResult> {
-  const { signal, say = (line: string): void => stdout.print(line) } = options;
+  const { signal, say = (line: string): void => stdout.print(line), saveSeconds = 900 } = options;
   using progress = options.progress ?? new Progress();
   const stopping = { says: "Stopping before the run has begun; there is nothing to save" };
   const onStop = (): void => progress.note(stopping.says);
@@ -165,7 +168,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   );
   if (log.note !== undefined) progress.note(log.note);
   const run: Run = {
-    ...{ config, dataset, loader, folder, log, progress, phases, stopping, ...length },
+    ...{ config, dataset, loader, folder, log, progress, phases, stopping, saveSeconds, ...length },
     segmentAfter: segmentersOf(config, stepConfig, phases),
     ...(signal && { signal }),
   };

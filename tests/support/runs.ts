@@ -1,7 +1,14 @@
 /** Tiny training runs within a test: seconds each, and something happens on their way. */
 import { assert } from "@std/assert";
 import { encodeImage, encodeMask, readSample, sceneClasses, scenes } from "@allspark/tensor/data";
-import { Progress, readMetrics, train, type TrainConfig, type TrainResult } from "@allspark/tensor/training";
+import {
+  Progress,
+  readMetrics,
+  train,
+  type TrainConfig,
+  type TrainOptions,
+  type TrainResult,
+} from "@allspark/tensor/training";
 
 /** A run of a second: a tiny encoder on tiny pictures. */
 export const tiny = {
@@ -59,6 +66,7 @@ export async function runQuietly(
   given: Partial<TrainConfig>,
   on: Readonly<Record<string, () => void>> = {},
   signal?: AbortSignal,
+  options: Pick<TrainOptions, "saveSeconds"> = {},
 ): Promise<Ran> {
   let said = "";
   const waiting = new Map(Object.entries(on));
@@ -84,6 +92,7 @@ export async function runQuietly(
       say: (line) => hear(line + "\n"),
       progress,
       ...(signal && { signal }),
+      ...options,
     });
     return { said, result };
   } catch (error) {
