@@ -217,8 +217,8 @@ function defineExtremum(
 const largest = defineExtremum("max", (total, value) => Math.max(total, value));
 
 /**
- * The largest element over axes, NaN if any is; over nothing −Infinity, or the dtype's least value. Any
- * dtype. The cotangent goes to the largest element; several that are equal share it equally.
+ * The largest element over axes, NaN if any is; 0 is larger than −0. Over nothing −Infinity, or the dtype's
+ * least value. Any dtype. The cotangent goes to the largest element; several that are equal share it equally.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @example
@@ -235,8 +235,8 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
 const smallest = defineExtremum("min", (total, value) => Math.min(total, value));
 
 /**
- * The smallest element over axes, NaN if any is; over nothing Infinity, or the dtype's greatest value. Any
- * dtype. The cotangent goes to the smallest element; several that are equal share it equally.
+ * The smallest element over axes, NaN if any is; −0 is smaller than 0. Over nothing Infinity, or the dtype's
+ * greatest value. Any dtype. The cotangent goes to the smallest element; several that are equal share it equally.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @example

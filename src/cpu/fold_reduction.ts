@@ -14,6 +14,8 @@ interface Accumulator {
   readonly value: Local;
   /** For max and min of f32 the lanes that have met NaN, for argMax and argMin the index. */
   readonly extra: Local;
+  /** For max of f32 the sign bit that all values have in common, for min that of any: what a 0 has. */
+  readonly sign: Local;
 }
 
 const noIndex = 0x7fffffff;
@@ -34,7 +36,7 @@ export class Reduction {
   /** The float64 sums of the finished blocks of each result: of lanes 0 and 1, and of lanes 2 and 3. */
   readonly #blocks: readonly (readonly [Local, Local])[] | undefined;
   readonly #isArg: boolean;
-  readonly #tracksNan: boolean;
+  readonly #isExtremum: boolean;
   readonly #larger: boolean;
   readonly #position: Affine;
 
@@ -43,14 +45,18 @@ export class Reduction {
     const { combine, value, dtype } = stage;
     this.#isArg = combine === "argMax" || combine === "argMin";
     this.#larger = combine === "argMax" || combine === "max";
-    this.#tracksNan = (combine === "max" || combine === "min") && value.dtype === "f32";
+    this.#isExtremum = (combine === "max" || combine === "min") && value.dtype === "f32";
     const strides = stage.axes.map((_, k) => stage.axes.slice(k + 1).reduce((a, b) => a * b, 1));
     this.#position = { offset: 0, coefficients: [...new Array<number>(parallel).fill(0), ...strides] };
     const { f } = emitter;
     const many = <T>(length: number, make: () => T): T[] => Array.from({ length }, make);
     this.#accumulators = many(
       options.results,
-      () => many(options.width, () => ({ value: f.local("v128"), extra: f.local("v128") })),
+      () =>
+        many(
+          options.width,
+          () => ({ value: f.local("v128"), extra: f.local("v128"), sign: f.local("v128") }),
+        ),
     );
     if (options.inBlocks && combine === "sum" && dtype === "f32") {
       this.#blocks = many(options.results, () => [f.local("v128"), f.local("v128")]);
@@ -68,11 +74,11 @@ export class Reduction {
   /** Sets the accumulators to the value of an empty reduction. */
   start(): void {
     const { f } = this.emitter;
-    for (const { value, extra } of this.#accumulators.flat()) {
+    for (const { value, extra, sign } of this.#accumulators.flat()) {
       this.#identity();
       f.set(value);
       if (this.#isArg) f.i32x4(noIndex).set(extra);
-      else if (this.#tracksNan) f.i32x4(0).set(extra);
+      else if (this.#isExtremum) f.i32x4(0).set(extra).i32x4(this.#larger ? -1 : 0).set(sign);
     }
     for (const sum of this.#blocks?.flat() ?? []) f.i32x4(0).set(sum);
   }
@@ -98,9 +104,15 @@ export class Reduction {
     f.get(accumulator.value).get(x);
     this.#combine();
     f.set(accumulator.value);
-    if (this.#tracksNan) {
+    if (this.#isExtremum) {
       f.get(accumulator.extra).get(x).get(x).op("f32x4.ne").op("v128.or").set(accumulator.extra);
+      f.get(accumulator.sign).get(x).op(this.#joinSigns).set(accumulator.sign);
     }
+  }
+
+  /** max and min of f32 take the first of −0 and 0, so the right sign is found beside them. */
+  get #joinSigns(): "v128.and" | "v128.or" {
+    return this.#larger ? "v128.and" : "v128.or";
   }
 
   /** Adds what has been accumulated in f32 to the float64 sums, and begins again. */
@@ -121,7 +133,7 @@ export class Reduction {
   /** [a, b] -> their combination (NaN aside, which max and min of f32 track). */
   #combine(): void {
     const { combine, dtype } = this.stage;
-    if (this.#tracksNan) this.emitter.f.op(this.#larger ? "f32x4.pmax" : "f32x4.pmin");
+    if (this.#isExtremum) this.emitter.f.op(this.#larger ? "f32x4.pmax" : "f32x4.pmin");
     else {binary(
         this.emitter.vector,
         combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max",
@@ -167,12 +179,14 @@ export class Reduction {
       for (const sum of blocks) f.get(sum).op("f32x4.demote_f64x2_zero");
       return f.shuffle(0, 1, 4, 5).keep();
     }
-    const { value, extra } = this.#accumulators[result]![0]!;
+    const { value, extra, sign } = this.#accumulators[result]![0]!;
     if (this.#isArg) { // a lane that has met nothing but the identity has its first element as the extremum
       f.i32x4(0).get(extra).get(extra).i32x4(noIndex).op("i32x4.eq");
       vector.select();
-    } else if (this.#tracksNan) {
-      f.get(value).get(extra).op("v128.or"); // all ones are a NaN
+    } else if (this.#isExtremum) {
+      f.get(sign).i32x4(-0x80000000).op("v128.and").get(value).get(value).f32x4(0).op("f32x4.eq");
+      vector.select();
+      f.get(extra).op("v128.or"); // all ones are a NaN
     } else {
       return value;
     }
@@ -190,18 +204,20 @@ export class Reduction {
       return f.get(sum).get(sum).shuffle(0, 0, 0, 0).keep();
     }
     this.#merge(result);
-    const { value, extra } = this.#accumulators[result]![0]!;
+    const { value, extra, sign } = this.#accumulators[result]![0]!;
     if (this.#isArg) {
       this.#argAcross(value, extra);
       return this.lanes(result);
     }
-    f.get(value);
-    vector.acrossLanes(() => this.#combine());
-    f.set(value);
-    if (this.#tracksNan) {
-      f.get(extra);
-      vector.acrossLanes(() => f.op("v128.or"));
-      f.set(extra);
+    const across = (local: Local, combine: () => void): void => {
+      f.get(local);
+      vector.acrossLanes(combine);
+      f.set(local);
+    };
+    across(value, () => this.#combine());
+    if (this.#isExtremum) {
+      across(extra, () => f.op("v128.or"));
+      across(sign, () => f.op(this.#joinSigns));
     }
     return this.lanes(result);
   }
@@ -216,7 +232,10 @@ export class Reduction {
         f.get(a.value).get(b.value);
         this.#combine();
         f.set(a.value);
-        if (this.#tracksNan) f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
+        if (this.#isExtremum) {
+          f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
+          f.get(a.sign).get(b.sign).op(this.#joinSigns).set(a.sign);
+        }
       }
     }
   }
