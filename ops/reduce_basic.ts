@@ -8,7 +8,8 @@ import { emptyReduction, forEachPosition } from "../src/compiler/interpret.ts";
 import type { Combine } from "../src/compiler/kernel.ts";
 import type { DType } from "../src/dtype.ts";
 import { type Call, definePrimitive, type Primitive, type Sample } from "../src/primitive.ts";
-import { makeNode, type Tensor } from "../src/tensor.ts";
+import { ShapeError } from "../src/errors.ts";
+import { describe, makeNode, type Tensor } from "../src/tensor.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { elementAt, fillArray, normalizeAxes, normalizeAxis, requireDType, sizeOf } from "./common.ts";
 import { onesLike } from "./create.ts";
@@ -260,6 +261,11 @@ function defineArgument(name: string, combine: "argMax" | "argMin"): Primitive<A
     name,
     infer: ([x], { axis }) => {
       requireDType(name, x!, numbers);
+      if (x!.shape[axis] === 0) {
+        throw new ShapeError(
+          `Cannot ${name} over axis ${axis} of ${describe(x!)}: it has no elements; at least one is required`,
+        );
+      }
       return { shape: withoutAxes(x!.shape, [axis]), dtype: "i32" };
     },
     batch: ([x], _batched, { axis }) => makeNode(record, [x!], { axis: axis + 1 }),
@@ -309,6 +315,7 @@ const placeOfLargest = defineArgument("argmax", "argMax");
  * Nothing flows back.
  *
  * @throws {AxisError} If `x` has no such axis.
+ * @throws {ShapeError} If there are no elements along it.
  * @example
  * ```ts
  * import { argmax, tensor } from "@allspark/tensor";
@@ -327,6 +334,7 @@ const placeOfSmallest = defineArgument("argmin", "argMin");
  * Nothing flows back.
  *
  * @throws {AxisError} If `x` has no such axis.
+ * @throws {ShapeError} If there are no elements along it.
  * @example
  * ```ts
  * import { argmin, tensor } from "@allspark/tensor";
