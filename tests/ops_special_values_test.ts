@@ -61,6 +61,24 @@ onCpu("mod is exact for every quotient and has the sign of the divisor", async (
   });
 });
 
+onCpu("the slope of mod in its divisor is the quotient that was taken", async () => {
+  const of = (a: number[], b: number[]): Tensor => slopes((x) => ops.mod(tensor(a), x), b);
+  await check([
+    // 2.5 / 0.001 is 2500 in f32, but 0.001 is a little more there.
+    ["rounded quotients", of([2.5, -2.5, 7, -7, 0], [0.001, 0.001, 3, 3, 3]), [-2499, 2500, -2, 3, -0]],
+    ["infinite divisors", of([5, -5, 5], [Infinity, Infinity, -Infinity]), [-0, 1, 1]],
+  ]);
+});
+
+onCpu("a variance that overflows makes normalised values NaN, not 0", async () => {
+  const x = tensor([[1e20, -1e20, 1], [1, 2, 3]]);
+  const y = await ops.layerNorm(x, ops.ones([3]), ops.zeros([3])).data();
+  assertEquals(Array.from(y, Number.isNaN), [true, true, true, false, false, false]);
+  const state = { mean: ops.zeros([3]), variance: tensor([1, Infinity, 1]) };
+  const { output } = ops.batchNorm(x, { gain: ops.ones([3]), bias: ops.zeros([3]) }, state, { train: false });
+  assertEquals(Array.from(await output.data(), Number.isNaN), [false, true, false, false, true, false]);
+});
+
 onCpu("pow has the special values of C99, and slopes where they exist", async () => {
   const inf = Infinity;
   await check([
