@@ -6,7 +6,7 @@
  * @module
  */
 import { arrayType, type DType, storedValue, type TensorData } from "../dtype.ts";
-import { erf } from "../special_functions.ts";
+import { erf, modulo, power } from "../special_functions.ts";
 import {
   type Affine,
   type Contraction,
@@ -83,10 +83,9 @@ export function applyBinary(
     case "div":
       return dtype === "f32" ? a / b : b === 0 ? 0 : Math.trunc(a / b);
     case "mod":
-      if (dtype === "f32") return a - Math.floor(a / b) * b;
-      return b === 0 ? 0 : a - Math.floor(a / b) * b;
+      return dtype !== "f32" && b === 0 ? 0 : modulo(a, b);
     case "pow":
-      return dtype === "f32" ? (a === 1 || b === 0 ? 1 : Math.pow(a, b)) : integerPower(a, b);
+      return dtype === "f32" ? power(a, b) : integerPower(a, b);
     case "max":
       return Math.max(a, b);
     case "min":
