@@ -106,6 +106,26 @@ export function requireDType(action: string, x: Aval, allowed: readonly DType[])
   );
 }
 
+/**
+ * Throws unless an option is one of the words that it may be. `action` is the start of the message, as in
+ * "resize".
+ */
+export function requireChoice(
+  action: string,
+  option: string,
+  value: unknown,
+  allowed: readonly string[],
+): void {
+  if (allowed.includes(value as string)) return;
+  const given = typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : String(value);
+  const words = allowed.map((word) => JSON.stringify(word));
+  throw new RangeError(
+    `Cannot ${action} with ${option} ${given}: ${words.slice(0, -1).join(", ")} or ${
+      words.at(-1)
+    } is required`,
+  );
+}
+
 /** An axis counted from the front, 0 or more. */
 export function normalizeAxis(action: string, axis: number, shape: readonly number[]): number {
   const rank = shape.length;

@@ -6,9 +6,9 @@
  */
 import type { DType } from "../src/dtype.ts";
 import type { Primitive } from "../src/primitive.ts";
-import type { Tensor } from "../src/tensor.ts";
+import { describe, type Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
-import { equal, notEqual } from "./elementwise_logic.ts";
+import { equal, greaterEqual, logicalAnd, notEqual } from "./elementwise_logic.ts";
 import { floor, log, neg } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { callBinary, defineBinary } from "./support_elementwise.ts";
@@ -109,6 +109,10 @@ const modulo = defineBinary("mod", {
  * The remainder a − ⌊a / b⌋ · b, which has the sign of the divisor b (as in NumPy and Python, not as `%` in
  * JavaScript). f32, i32, u32; an integer modulo 0 gives 0. Derivatives: 1 in a, −⌊a / b⌋ in b.
  *
+ * f32: exact for quotients of any size, but for one rounding where the signs of a and b differ (so a tiny
+ * negative a gives b itself). A finite a modulo ±Infinity is a, or ±Infinity where the signs differ; modulo 0, and of an infinite
+ * a, it is NaN.
+ *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
  * @example
@@ -130,28 +134,43 @@ const power: Primitive = defineBinary("pow", {
   slopes: [
     // ∂/∂a = b · a^(b−1), which is 0 for b = 0 even where a^(−1) is infinite.
     (t, a, b) => mul(t, where(equal(b, 0), 0, mul(b, pow(a, where(equal(b, 0), 1, sub(b, 1)))))),
-    // ∂/∂b = a^b · log a, whose limit for a → 0 is 0.
-    (t, a, _b, y) => mul(t, where(equal(a, 0), 0, mul(y, log(where(equal(a, 0), 1, a))))),
+    // ∂/∂b = a^b · log a, which for a = 0 is 0 from b = 0 on, and −∞ below.
+    (t, a, b, y) => {
+      const vanishes = logicalAnd(equal(a, 0), greaterEqual(b, 0));
+      return mul(t, where(vanishes, 0, mul(y, log(where(vanishes, 1, a)))));
+    },
   ],
   domains: [[0.2, 2], [-2, 2]],
-  integerDomains: [[-5, 5], [0, 5]],
+  integerDomains: [[-5, 5], [-2, 5]],
 });
 
 /**
- * a to the power b. f32; i32 and u32 with exponents of 0 or more (wrapping). A negative f32 base with an
- * exponent that is not whole gives NaN. At base 0 and at exponent 0 the derivatives are the finite ones:
- * ∂/∂a of a⁰ is 0, and ∂/∂b of 0ᵇ is 0.
+ * a to the power b. f32, i32, u32 (integers wrap).
+ *
+ * f32: special values are those of C99 and PyTorch: a⁰ and 1ᵇ are 1 even of NaN, (−1)^±∞ is 1, a negative base
+ * with an exponent that is not whole gives NaN. At base 0 the derivatives are the one-sided ones: ∂/∂a of a⁰ is
+ * 0, of √a Infinity; ∂/∂b of 0ᵇ is 0 for b ≥ 0 and −Infinity below.
+ *
+ * Integers: a negative exponent gives 1 / a^|b| truncated as in an integer division: ±1 for a = ±1 and 0 for every other
+ * a, 0 too. A negative number as the exponent of integers is refused.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
+ * @throws {RangeError} If the exponent is a number below 0 and `a` is of integers.
  * @example
  * ```ts
  * import { pow, tensor } from "@allspark/tensor";
  * import { assertEquals } from "@std/assert";
  * assertEquals(await pow(tensor([1, 2, 3], { dtype: "i32" }), 3).toArray(), [1, 8, 27]);
+ * assertEquals(await pow(tensor([0, 4, 9]), 0.5).toArray(), [0, 2, 3]);
  * ```
  */
 export function pow(a: TensorLike, b: TensorLike): Tensor {
+  if (typeof b === "number" && b < 0 && typeof a === "object" && a.dtype !== "f32") {
+    throw new RangeError(
+      `Cannot pow ${describe(a)} to ${b}: integers have no negative powers; cast the base to f32`,
+    );
+  }
   return callBinary(power, a, b);
 }
 
@@ -167,8 +186,8 @@ const maximumOfTwo = defineBinary("maximum", {
 });
 
 /**
- * The larger of a and b, NaN if either is. f32, i32, u32. Where they are equal, each gets half of the
- * cotangent.
+ * The larger of a and b, NaN if either is; 0 is larger than −0 (as in IEEE 754). f32, i32, u32. Where they are
+ * equal, each gets half of the cotangent.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
@@ -190,8 +209,8 @@ const minimumOfTwo = defineBinary("minimum", {
 });
 
 /**
- * The smaller of a and b, NaN if either is. f32, i32, u32. Where they are equal, each gets half of the
- * cotangent.
+ * The smaller of a and b, NaN if either is; −0 is smaller than 0 (as in IEEE 754). f32, i32, u32. Where they are
+ * equal, each gets half of the cotangent.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.

@@ -43,10 +43,12 @@ export interface VarianceOptions extends ReduceOptions {
 
 /**
  * The variance over axes: the mean squared distance from the mean. Biased by default (divided by the number
- * of elements n); with `correction: 1` divided by n − 1. f32. Differentiable.
+ * of elements n); with `correction: 1` divided by n − 1. With a correction of n or more it is Infinity, or NaN
+ * where all elements are equal (as in NumPy and PyTorch). f32. Differentiable.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @throws {DTypeError} If `x` is not f32.
+ * @throws {RangeError} If the correction is not a finite number.
  * @example
  * ```ts
  * import { tensor, variance } from "@allspark/tensor";
@@ -57,8 +59,13 @@ export interface VarianceOptions extends ReduceOptions {
  */
 export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
   const { axis, correction = 0 } = options;
+  if (!Number.isFinite(correction)) {
+    throw new RangeError(
+      `Cannot take the variance with correction ${correction}: a finite number is required`,
+    );
+  }
   const centered = sub(x, mean(x, { axis, keepDims: true }));
-  return div(sum(square(centered), options), countOf("take the variance", x, axis) - correction);
+  return div(sum(square(centered), options), Math.max(countOf("take the variance", x, axis) - correction, 0));
 }
 
 /**

@@ -34,18 +34,3 @@ function fraction(x: number): number {
   for (let n = 60; n >= 1; n--) rest = (n / 2) / (x + rest);
   return Math.exp(-x * x) / (Math.sqrt(Math.PI) * (x + rest));
 }
-
-/** a to the power b as C99 defines it: 1 to any power is 1 and so is anything to the power 0, NaN too; (−1)^±∞ is 1. */
-export function power(a: number, b: number): number {
-  return a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : Math.pow(a, b);
-}
-
-/**
- * The remainder of a division with a floored quotient, as in NumPy: the exact remainder of C's `fmod`, and the divisor
- * added where the signs differ. A zero has the sign of the divisor. NaN for b = 0 and for infinite a.
- */
-export function modulo(a: number, b: number): number {
-  const rest = a % b;
-  if (rest === 0) return b < 0 ? -0 : 0;
-  return (rest < 0) !== (b < 0) ? rest + b : rest;
-}

@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import * as ops from "../ops/mod.ts";
 import { grad } from "../src/transforms/mod.ts";
 import { makeNode, type Tensor, tensor } from "../src/tensor.ts";
+import { Forms } from "../src/compiler/affine.ts";
 import { shareEqual } from "../src/compiler/share.ts";
 import { fewThreads } from "../src/compiler/split.ts";
 import { sharedWalks } from "../src/compiler/walks.ts";
@@ -331,4 +332,12 @@ Deno.test("what a layer norm and its gradient find out about a row takes few wal
   assertEquals(walksOf(ops.layerNorm(x, gain, bias), false), [[[0], [1]]]);
   assertEquals(walksOf(ops.layerNorm(x, gain, bias), true), [[[0, 1]]]);
   assertEquals(walksOf(grad(loss)(x) as Tensor, true), [[[0, 1]], [[0, 1]]]);
+});
+
+Deno.test("digits of a form are whole numbers for every size of a block", () => {
+  for (let size = 1; size <= 200; size++) {
+    const forms = new Forms([7, size]);
+    const [high, low] = forms.digits(forms.address([forms.axis(0), forms.axis(1)], [size, 1]), [7, size]);
+    assertEquals([high, low], [forms.axis(0), forms.axis(1)], `blocks of ${size}`);
+  }
 });

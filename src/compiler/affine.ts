@@ -78,7 +78,12 @@ export class Forms implements FormAlgebra {
     const [least, most] = this.range(low);
     if (least >= 0 && most < divisor) {
       const rest = this.add(form, this.scale(low, -1));
-      return [this.scale(rest, 1 / divisor), low];
+      // Whole multiples of the divisor: dividing is exact where multiplying with 1 / divisor is not.
+      const high = {
+        offset: rest.offset / divisor,
+        coefficients: rest.coefficients.map((c) => c / divisor),
+      };
+      return [high, low];
     }
     for (let k = 0; k < this.sizes.length; k++) {
       const c = low.coefficients[k]!;

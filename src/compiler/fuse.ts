@@ -12,7 +12,7 @@ import type { Lowering } from "../primitive.ts";
 import { contiguousStrides, type Forms, SplitAxis } from "./affine.ts";
 import { decide, type FuseOptions } from "./decide.ts";
 import { type Affine, type Kernel, points } from "./kernel.ts";
-import { KernelBuild, type Nodes, type Target } from "./kernel_build.ts";
+import { KernelBuild, type Nodes, ReadTwice, type Target } from "./kernel_build.ts";
 
 /** A kernel and the buffers that it reads and writes; a buffer has the number of the node that it holds. */
 export interface Fused {
@@ -108,8 +108,11 @@ class Fuser implements Nodes {
         this.#push({ kernel, inputs, outputs: [target.buffer] }, owner, time);
         return;
       } catch (request) {
-        if (!(request instanceof SplitAxis)) throw request;
-        build.split(request);
+        if (request instanceof SplitAxis) build.split(request);
+        else if (request instanceof ReadTwice) {
+          this.realise(request.place);
+          splits.clear();
+        } else throw request;
       }
     }
   }

@@ -2,7 +2,8 @@
  * Builds one kernel from its root downwards: the root's axes are the kernel's axes, and every node below is
  * asked for its expression at the affine forms at which it is read. A reduction or contraction that is met
  * there, with no other reader, becomes the body of the kernel, and what lies above it its epilogue. Where a
- * reshape needs an axis in two pieces, the kernel is built again with the axis split.
+ * reshape needs an axis in two pieces, the kernel is built again with the axis split; where such a reduction is
+ * read at two positions (a sum less its own transpose), with the reduction in a buffer.
  *
  * @module
  */
@@ -28,6 +29,11 @@ export interface Target {
   readonly at: (forms: Forms, position: readonly Affine[]) => Affine;
 }
 
+/** Thrown when a reduction or contraction in the kernel's body is read at a second position: it must be a buffer of its own. */
+export class ReadTwice {
+  constructor(readonly place: number) {}
+}
+
 /** A contraction that became the body of the kernel. */
 interface AbsorbedContraction {
   readonly place: number;
@@ -43,7 +49,8 @@ export class KernelBuild {
   readonly #groups: { key: string; sizes: number[] }[] = [];
   readonly #inputs: number[] = [];
   readonly #stages: Stage[] = [];
-  readonly #stageOf = new Map<number, number>();
+  /** Reductions and contractions in the body of the kernel, with the one position at which it knows their value. */
+  readonly #absorbed = new Map<number, { readonly position: string; readonly value: Expr }>();
   #contraction: AbsorbedContraction | undefined;
   #time = -1;
   #label: string;
@@ -234,6 +241,11 @@ export class KernelBuild {
     if (this.fuser.isRealised(place)) {
       return this.#load(scope, place, scope.forms.address(position, contiguousStrides(node.shape)), guards);
     }
+    const absorbed = this.#absorbed.get(place);
+    if (absorbed !== undefined) {
+      if (absorbed.position === JSON.stringify(position)) return absorbed.value;
+      throw new ReadTwice(place);
+    }
     const lowering = node.op!.lowering;
     const mayAbsorb = atRoot && scope.isStore && guards.length === 0 &&
       (isRoot || !this.fuser.isShared(place));
@@ -250,13 +262,15 @@ export class KernelBuild {
         return this.#emitGather(scope, node, lowering, position, guards);
       case "reduction":
         if (mayAbsorb && this.#contraction === undefined && usesEveryAxis(scope.forms, position)) {
-          return this.#absorbReduction(scope, place, node, lowering, position);
+          return this.#absorb(place, position, this.#absorbReduction(scope, place, node, lowering, position));
         }
         break;
       case "contraction":
         if (mayAbsorb && this.#stages.length === 0 && this.#contraction === undefined) {
           const extents = bijection(scope.forms, position, node.shape);
-          if (extents !== undefined) return this.#absorbContraction(place, node, lowering, extents);
+          if (extents !== undefined) {
+            return this.#absorb(place, position, this.#absorbContraction(place, node, lowering, extents));
+          }
           if (isRoot) throw new Error(`the axes of ${node.op!.name} are not its own`);
         }
         break;
@@ -369,6 +383,11 @@ export class KernelBuild {
     };
   }
 
+  #absorb(place: number, position: readonly Affine[], value: Expr): Expr {
+    this.#absorbed.set(place, { position: JSON.stringify(position), value });
+    return value;
+  }
+
   #absorbReduction(
     scope: Scope,
     place: number,
@@ -376,8 +395,6 @@ export class KernelBuild {
     lowering: Lowering<unknown> & { kind: "reduction" },
     position: readonly Affine[],
   ): Expr {
-    const known = this.#stageOf.get(place);
-    if (known !== undefined) return { kind: "reduced", dtype: node.dtype, stage: known };
     this.#label = node.op!.name;
     this.#time = Math.max(this.#time, place);
     const source = this.fuser.node(node.inputs[0]!);
@@ -403,7 +420,6 @@ export class KernelBuild {
     const value = this.emit(new Scope(forms, false), node.inputs[0]!, at, [], false);
     this.#groups.length = before;
     const stage = this.#stages.push({ combine: lowering.combine, axes, dtype: node.dtype, value }) - 1;
-    this.#stageOf.set(place, stage);
     return { kind: "reduced", dtype: node.dtype, stage };
   }
 

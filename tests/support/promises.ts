@@ -4,7 +4,8 @@
  * to it.
  */
 import * as ops from "../../ops/mod.ts";
-import { erf, erfc, modulo, power } from "../../src/special_functions.ts";
+import { flooredRemainder, power } from "../../src/compiler/interpret.ts";
+import { erf, erfc } from "../../src/special_functions.ts";
 import type { Tensor } from "../../src/tensor.ts";
 import { around, between, everywhere, leastNormal } from "./accuracy.ts";
 import { randomSource } from "./check.ts";
@@ -153,7 +154,7 @@ export const promises: readonly Promised[] = [
   binary("div", ops.div, (a, b) => a / b, all(0.5)),
   binary("maximum", ops.maximum, Math.max, all(0)),
   binary("minimum", ops.minimum, Math.min, all(0)),
-  binary("mod", ops.mod, modulo, all(0.5)),
+  binary("mod", ops.mod, flooredRemainder, all(0.5)),
   binary("pow", ops.pow, power, [
     range("whole powers that f32 holds", (a, b) => isExactPower(a, b), 0),
     range("elsewhere", () => true, 2),
