@@ -5,7 +5,7 @@
  * @module
  */
 import type { Expr } from "../src/compiler/kernel.ts";
-import { erf as erfOf } from "../src/special_functions.ts";
+import { erfc } from "../src/special_functions.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
 import { mul, sub } from "./elementwise_arithmetic.ts";
@@ -147,7 +147,7 @@ function normalDensity(x: Expr): Expr {
   return multiply({ kind: "unary", dtype: "f32", op: "exp", x: power }, number(1 / Math.sqrt(2 * Math.PI)));
 }
 
-const distributionOf = (x: number): number => 0.5 + 0.5 * erfOf(x * Math.SQRT1_2);
+const distributionOf = (x: number): number => 0.5 * erfc(-x * Math.SQRT1_2);
 const densityOf = (x: number): number => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
 
 // One node each for gelu and its slope, so that the backward pass reads x alone and keeps nothing in between.

@@ -116,14 +116,14 @@ export function applyBinary(
 }
 
 /** The remainder with the sign of the divisor: `%` is exact and has that of the dividend. */
-function flooredRemainder(a: number, b: number): number {
+export function flooredRemainder(a: number, b: number): number {
   const rest = a % b;
   if (rest === 0) return Object.is(b, -0) || b < 0 ? -0 : 0;
   return rest < 0 === b < 0 ? rest : rest + b;
 }
 
 /** As in C99, where JavaScript gives NaN for 1 to the power of NaN and for ±1 to that of ±∞. */
-function power(a: number, b: number): number {
+export function power(a: number, b: number): number {
   if (a === 1 || (a === -1 && Math.abs(b) === Infinity)) return 1;
   return Math.pow(a, b);
 }
