@@ -6,7 +6,7 @@
  */
 import type { DType } from "../src/dtype.ts";
 import type { Primitive } from "../src/primitive.ts";
-import { describe, type Tensor } from "../src/tensor.ts";
+import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
 import { equal, greaterEqual, less, logicalAnd } from "./elementwise_logic.ts";
 import { abs, log, neg, round } from "./elementwise_math.ts";
@@ -155,12 +155,11 @@ const power: Primitive = defineBinary("pow", {
  * with an exponent that is not whole gives NaN. At base 0 the derivatives are the one-sided ones: ∂/∂a of a⁰ is
  * 0, of √a Infinity; ∂/∂b of 0ᵇ is 0 for b ≥ 0 and −Infinity below.
  *
- * Integers: a negative exponent gives 1 / a^|b| truncated as in an integer division: ±1 for a = ±1 and 0 for every other
- * a, 0 too. A negative number as the exponent of integers is refused.
+ * Integers: a negative exponent gives 1 / a^|b| truncated, as an integer division does: ±1 for a = ±1, and 0 for every
+ * other a, 0 too. Cast the base to f32 for fractions.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
- * @throws {RangeError} If the exponent is a number below 0 and `a` is of integers.
  * @example
  * ```ts
  * import { pow, tensor } from "@allspark/tensor";
@@ -170,11 +169,6 @@ const power: Primitive = defineBinary("pow", {
  * ```
  */
 export function pow(a: TensorLike, b: TensorLike): Tensor {
-  if (typeof b === "number" && b < 0 && typeof a === "object" && a.dtype !== "f32") {
-    throw new RangeError(
-      `Cannot pow ${describe(a)} to ${b}: integers have no negative powers; cast the base to f32`,
-    );
-  }
   return callBinary(power, a, b);
 }
 

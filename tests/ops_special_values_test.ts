@@ -114,22 +114,18 @@ onEachDevice("pow has the special values of C99, and slopes where they exist", a
   ]);
 });
 
-onEachDevice("negative powers of integers are truncated quotients, and refused as numbers", async () => {
+onEachDevice("negative powers of integers are truncated quotients", async () => {
+  const least = -2147483648;
   await check([
-    ["i32", ops.pow(i32(2, 1, -1, 0, -1, -1, 5, -3), i32(-1, -7, -3, -1, -2, -2147483648, -2147483648, -1)), [
+    ["i32", ops.pow(i32(2, 1, -1, 0, -1, -1, 5, -3), i32(-1, -7, -3, -1, -2, least, least, -1)), [
       ...[0, 1, -1, 0, 1, 1, 0, 0],
     ]],
+    ["to a number", ops.pow(i32(2, 1, -1, 0), -1), [0, 1, -1, 0]],
     ["of a number", ops.pow(2, i32(-1, 0, 3)), [0, 1, 8]],
     ["u32", ops.pow(tensor([2, 3], { dtype: "u32" }), tensor([5, 4294967295], { dtype: "u32" })), [
       ...[32, 2863311531],
     ]],
   ]);
-  assertThrows(() => ops.pow(i32(2, 1), -1), RangeError, "integers have no negative powers; cast the base");
-  assertThrows(
-    () => ops.pow(tensor([1], { dtype: "u32" }), -2),
-    RangeError,
-    "integers have no negative powers",
-  );
 });
 
 onEachDevice("sin, cos and tan of angles up to the largest float", async () => {
