@@ -5,6 +5,7 @@
 import { onEachDevice } from "./support/devices.ts";
 import {
   checkConstants,
+  checkReductions,
   checkRewriting,
   checkSpecialSlopes,
   checkSpecialValues,
@@ -14,3 +15,4 @@ onEachDevice("every elementwise operation is right at all pairs of special value
 onEachDevice("the derivatives of elementwise operations are right at special values", checkSpecialSlopes);
 onEachDevice("nothing is rewritten as if f32 were real numbers", checkRewriting);
 onEachDevice("constants in the code of a kernel are numbers as others are", checkConstants);
+onEachDevice("reductions and products of special values are right", checkReductions);

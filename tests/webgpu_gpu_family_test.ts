@@ -28,7 +28,12 @@ import { assertNear } from "./support/golden_comparison.ts";
 import { compareGolden } from "./support/golden_models.ts";
 import { type Case, checkDevice } from "./support/laws.ts";
 import { promises } from "./support/promises.ts";
-import { checkConstants, checkRewriting, checkSpecialValues } from "./support/special_checks.ts";
+import {
+  checkConstants,
+  checkReductions,
+  checkRewriting,
+  checkSpecialValues,
+} from "./support/special_checks.ts";
 
 /** A test with the kernels for real GPUs. */
 function onGpuFamily(name: string, test: () => Promise<void>): void {
@@ -102,6 +107,7 @@ onGpuFamily("every elementwise function is as exact as it promises", async () =>
 onGpuFamily("every elementwise operation is right at all pairs of special values", checkSpecialValues);
 onGpuFamily("nothing is rewritten as if f32 were real numbers", checkRewriting);
 onGpuFamily("constants in the code of a kernel are numbers as others are", checkConstants);
+onGpuFamily("reductions and products of special values are right", checkReductions);
 
 for (const name of ["b_segformer_head", "f_losses_ops"] as const) {
   onGpuFamily(`golden ${name}: results and gradients equal PyTorch's`, async () => {

@@ -130,7 +130,7 @@ export const elementary = {
   let n = F(0.5f) + z * (F(0.43829483f) + z * (F(0.18323506f) + z * (F(0.040633202f) + z * F(0.0041163056f))));
   let m = F(1.0f) + z * (F(1.6744747f) + z * (F(1.2025028f) + z * (F(0.46947044f) + z * (F(0.10185878f) +
     z * F(0.010317928f)))));
-  let tail = (e + e * (d + d * d * (F(0.5f) + d * F(0.16666667f)))) * (n / m);
+  let tail = (e + e * (d + d * d * (F(0.5f) + d * (F(0.16666667f) + d * F(0.041666668f))))) * (n / m);
   return select(select(F(1.0f) - tail, tail, x < F(0.0f)), x, isNan_(x));
 }`,
 

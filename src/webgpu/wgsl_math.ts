@@ -62,7 +62,11 @@ const basic = {
   // The larger and the smaller of x and a constant that is neither NaN nor −0.
   maxWith: `(x: F, c: F) -> F { return select(select(x, c, x <= c), x, isNan_(x)); }`,
   minWith: `(x: F, c: F) -> F { return select(select(x, c, x > c), x, isNan_(x)); }`,
-  sign: `(x: F) -> F { return select(x, select(F(-1.0f), F(1.0f), x > F(0.0f)), size_(x) > F(0.0f)); }`,
+  // By the bits, from the least positive number to infinity, since a compiler may take subnormal numbers for 0.
+  sign: `(x: F) -> F {
+  return select(x, withSignOf_(F(1.0f), x), bitcast<U>(size_(x)) - U(1u) < U(0x7f800000u));
+}`,
+  toBool: `(x: F) -> B { return (bitcast<U>(x) << U(1u)) != U(0u); }`,
 
   // The exact remainder, whose quotient may have 277 bits, and the divisor where the signs differ. |a| = ma · 2^ea,
   // |b| = mb · 2^eb with a highest bit of mb; r · 2^d mod mb is found 20 bits at a time.
@@ -292,7 +296,7 @@ export function castText(x: string, from: DType, to: DType, width: Width, helper
   if (from === to) return x;
   const type = typeName(to, width);
   const zero = splat(literal(0, from), from, width);
-  if (to === "bool") return `(!(${x} == ${zero}))`;
+  if (to === "bool") return from === "f32" ? `${helpers.use("toBool", width)}(${x})` : `(${x} != ${zero})`;
   if (from === "f32") return `${helpers.use(to === "i32" ? "toInt" : "toUint", width)}(${x})`;
   return `${type}(${x})`;
 }

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import * as ops from "../../ops/mod.ts";
 import { device } from "../../src/device.ts";
 import { readAll } from "../../src/evaluate.ts";
-import type { Tensor } from "../../src/tensor.ts";
+import { type Tensor, tensor } from "../../src/tensor.ts";
 import { jit } from "../../src/transforms/jit.ts";
 import { vjp } from "../../src/transforms/vjp.ts";
 import { productsInSums, rewritable, subnormalInBetween } from "./rewriting.ts";
@@ -96,4 +96,56 @@ export async function checkConstants(): Promise<void> {
     );
   }
   assertEquals(wrong, []);
+}
+
+/** Reductions and products with special values, and with what a compiler could factor out or leave out. */
+const reductions: readonly (readonly [string, () => Tensor, readonly number[]])[] = (() => {
+  const [inf, nan] = [Infinity, NaN];
+  const rows = (f: (x: Tensor) => Tensor) => (): Tensor => f(tensor([[inf], [NaN], [3]]));
+  const along = { axis: 1, keepDims: true } as const;
+  return [
+    ["variance of infinity", () => ops.variance(tensor([inf])), [nan]],
+    ["variance with an infinity", () => ops.variance(tensor([1, inf, 2])), [nan]],
+    ["variance of single values", rows((x) => ops.variance(x, { axis: 1 })), [nan, nan, 0]],
+    ["variance with a correction of the count", rows((x) => ops.variance(x, { axis: 1, correction: 1 })), [
+      ...[nan, nan, nan],
+    ]],
+    ["values less their mean", rows((x) => ops.sub(x, ops.mean(x, along))), [nan, nan, 0]],
+    ["values less their sum", rows((x) => ops.sub(x, ops.sum(x, along))), [nan, nan, 0]],
+    ["values less their maximum", rows((x) => ops.sub(x, ops.max(x, along))), [nan, nan, 0]],
+    ["values over their sum", rows((x) => ops.div(x, ops.sum(x, along))), [nan, nan, 1]],
+    ["sum of products with one factor", () => ops.sum(ops.mul(tensor([3e38, 3e38]), tensor(1e-30))), [6e8]],
+    ["sum of quotients by one divisor", () => ops.sum(ops.div(tensor([3e38, 3e38]), tensor(1e30))), [6e8]],
+    [
+      "sums of three products with one factor",
+      () => ops.sum(ops.mul(tensor([[3e38, 3e38, -3e38], [1, 2, 3]]), tensor([[1e-30], [2]])), { axis: 1 }),
+      [3e8, 12],
+    ],
+    ["sum of −0", () => ops.sum(tensor([-0, -0])), [0]],
+    ["maxima of zeros", () => ops.max(tensor([[0, -0], [-0, 0], [-0, -0]]), { axis: 1 }), [0, 0, -0]],
+    ["minima of zeros", () => ops.min(tensor([[0, -0], [-0, 0], [0, 0]]), { axis: 1 }), [-0, -0, 0]],
+    ["extrema with NaN", () => ops.max(tensor([[NaN, 1], [1, NaN]]), { axis: 1 }), [nan, nan]],
+    ["product with infinity", () => ops.prod(tensor([[0, -5], [0, inf]]), { axis: 1 }), [-0, nan]],
+    ["running sum of infinities", () => ops.cumsum(tensor([inf, -inf])), [inf, nan]],
+    ["matrix product with zeros", () => ops.matmul(tensor([[nan, 1], [2, 3]]), ops.zeros([2, 1])), [nan, 0]],
+    [
+      "large matrix product with zeros",
+      () => ops.slice(ops.matmul(ops.full([64, 64], inf), ops.zeros([64, 64])), { sizes: [1, 2] }),
+      [nan, nan],
+    ],
+    ["matrix product of −0", () => ops.matmul(tensor([[-0]]), tensor([[1]])), [0]],
+    [
+      "matrix product with one factor",
+      () => ops.matmul(tensor([[3e38, 3e38]]), ops.broadcastTo(tensor([[1e-30]]), [2, 1])),
+      [6e8],
+    ],
+  ];
+})();
+
+/** Reductions and products, compiled. */
+export async function checkReductions(): Promise<void> {
+  for (const [name, make, right] of reductions) {
+    const text = (x: number): string => Object.is(x, -0) ? "-0" : String(Math.fround(x));
+    assertEquals(Array.from(await jit(make)().data(), text), right.map(text), name);
+  }
 }
