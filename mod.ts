@@ -32,7 +32,7 @@ export {
   treeStructure,
   treeTensors,
 } from "./src/tree.ts";
-export { type CompileProgress, dispose, onCompile, readAll, realize } from "./src/evaluate.ts";
+export { type CompileProgress, dispose, onCompile, readAll, realize, type Values } from "./src/evaluate.ts";
 export { describeDevice, device, type DeviceName, memory, setDevice } from "./src/device.ts";
 export { type MemoryStats } from "./src/compiler/backend.ts";
 export * from "./src/transforms/mod.ts";

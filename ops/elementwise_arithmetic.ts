@@ -130,6 +130,8 @@ export function mod(a: TensorLike, b: TensorLike): Tensor {
 const power: Primitive = defineBinary("pow", {
   op: "pow",
   dtypes: numbers,
+  // Squares and cubes are products.
+  readsConstants: true,
   cost: 20,
   slopes: [
     // ∂/∂a = b · a^(b−1), which is 0 for b = 0 even where a^(−1) is infinite.

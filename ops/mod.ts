@@ -4,6 +4,9 @@
  *
  * @module
  */
+// Tensors cannot be read without it.
+import "../src/evaluate.ts";
+
 export type { TensorLike } from "./common.ts";
 export { type NestedArray, Tensor, type TensorOptions } from "../src/tensor.ts";
 export type { DType, TensorData } from "../src/dtype.ts";

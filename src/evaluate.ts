@@ -1,179 +1,248 @@
 /**
  * Evaluation: the graph behind the wanted tensors is compiled and run, and the tensors get their buffers.
  *
+ * Calls of compiled functions are programs of their own, which run first, in order; what lies between them and around
+ * them is one program for each stretch.
+ *
  * @module
  */
-import type { Backend, DeviceBuffer, Executable } from "./compiler/backend.ts";
-import { arrangeOperands } from "./compiler/arrange.ts";
-import { fuse } from "./compiler/fuse.ts";
-import { type Kernel, kernelKey, type Program } from "./compiler/kernel.ts";
-import { plan } from "./compiler/plan.ts";
-import { printProgram } from "./compiler/print.ts";
-import { mergeRows } from "./compiler/rows.ts";
-import { splitReductions } from "./compiler/split.ts";
-import { debugLevel } from "./debug.ts";
+import type { Backend, DeviceBuffer } from "./compiler/backend.ts";
 import { backend as chosenBackend, readyBackend } from "./device.ts";
-import type { TensorData } from "./dtype.ts";
-import { buildGraph, checkReadable, type Graph, printGraph } from "./graph.ts";
-import { describe, setEvaluator, type Tensor } from "./tensor.ts";
+import { arrayType, type TensorData } from "./dtype.ts";
+import { buildGraph, checkReadable, type Graph, reachable } from "./graph.ts";
+import type { Body } from "./primitive.ts";
+import { prepare } from "./programs.ts";
+import { pick } from "./structure.ts";
+import { describe, setEvaluator, type Storage, Tensor } from "./tensor.ts";
 import { treeFlatten, treeTensors } from "./tree.ts";
 
-/** Progress of a compilation: kernels done, kernels in all. */
-export type CompileProgress = (done: number, total: number) => void;
+export { type CompileProgress, onCompile } from "./programs.ts";
 
-let compileProgress: CompileProgress | undefined;
-
-/** Calls `listener` while programs are compiled (undefined: no more). The first call of a large step takes seconds. */
-export function onCompile(listener: CompileProgress | undefined): void {
-  compileProgress = listener;
-}
-
-/** The passes of the compiler, one after another. */
-export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "reductions">): Program {
-  const fused = fuse(graph, { packsOperands: backend.packsOperands });
-  const merged = mergeRows(fused, new Set(graph.outputs), backend.reductions);
-  const arranged = arrangeOperands(merged, graph.nodes.length);
-  return plan(graph, splitReductions(arranged, backend.reductions, graph.nodes.length));
-}
-
-/** Compiles a graph for a device. */
-export function compile(graph: Graph, backend: Backend): Executable {
-  const program = lower(graph, backend);
-  const level = debugLevel();
-  if (level >= 3) console.error(printGraph(graph));
-  if (level >= 1) console.error(printProgram(program));
-  if (level >= 4) {
-    console.error(distinctKernels(program).map((kernel) => backend.describe(kernel)).join("\n\n"));
-  }
-  const executable = backend.compile(program, compileProgress);
-  return level >= 2 ? timed(executable, backend) : executable;
-}
-
-function distinctKernels(program: Program): Kernel[] {
-  return [...new Map(program.launches.map(({ kernel }) => [kernelKey(kernel), kernel])).values()];
-}
-
-/** An executable that prints the time of every launch. */
-function timed(executable: Executable, backend: Backend): Executable {
-  return {
-    run(inputs, outputs) {
-      executable.run(inputs, outputs);
-      backend.profile(executable, inputs, outputs).then((times) => {
-        const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-        const rows = times.map(({ label, milliseconds }) =>
-          `${milliseconds.toFixed(3).padStart(10)} ms  ${label}`
-        );
-        console.error(`${rows.join("\n")}\n${total.toFixed(3).padStart(10)} ms  in ${times.length} kernels`);
-      });
-    },
-    release: () => executable.release(),
-  };
-}
-
-const eagerCapacity = 256;
-const eager = new WeakMap<Backend, Map<string, Executable>>();
-
-/** The executable of a graph evaluated directly; the most recent ones are kept. */
-function eagerExecutable(graph: Graph, backend: Backend): Executable {
-  let cache = eager.get(backend);
-  if (cache === undefined) eager.set(backend, cache = new Map());
-  const found = cache.get(graph.key) ?? compile(graph, backend);
-  cache.delete(graph.key);
-  cache.set(graph.key, found);
-  if (cache.size > eagerCapacity) {
-    const [oldest] = cache.keys();
-    cache.get(oldest!)!.release();
-    cache.delete(oldest!);
-  }
-  return found;
-}
-
-/** The buffer of a leaf on a device; sends its values there if need be. */
-export function leafBuffer(leaf: Tensor, backend: Backend): DeviceBuffer {
-  if (leaf.storage === undefined) {
-    const buffer = backend.allocate(4 * leaf.size);
-    backend.write(buffer, leaf.host!);
-    leaf.settle({ backend, buffer });
-  }
-  if (leaf.storage!.backend !== backend) {
-    throw new TypeError(
-      `Cannot use tensor ${describe(leaf)} on device ${backend.name}: it lives on ${
-        leaf.storage!.backend.name
+/** Thrown where a tensor of another device stands in the way of an evaluation that cannot wait for it. */
+class Elsewhere extends TypeError {
+  constructor(readonly tensor: Tensor, backend: Backend) {
+    super(
+      `Cannot use tensor ${describe(tensor)} on device ${backend.name}: it lives on ${
+        tensor.storage!.backend.name
       }; await realize(...) moves it, or choose the device before making tensors`,
     );
   }
+}
+
+/** The buffer of a leaf on a device; sends its values there if need be. */
+function leafBuffer(leaf: Tensor, backend: Backend): DeviceBuffer {
+  if (leaf.storage === undefined) {
+    const buffer = backend.allocate(4 * leaf.size);
+    release(buffer, () => backend.write(buffer, leaf.host!));
+    leaf.settle({ backend, buffer });
+  }
+  if (leaf.storage!.backend !== backend) throw new Elsewhere(leaf, backend);
   return leaf.storage!.buffer;
 }
 
-/** Starts the evaluation of tensors on a device; they have buffers when this returns, values when the device is done. */
-export function evaluate(tensors: readonly Tensor[], backend: Backend): void {
+/** Does `work`; if that fails, the buffer is given back. */
+function release(buffer: DeviceBuffer, work: () => void): void {
+  let done = false;
+  try {
+    work();
+    done = true;
+  } finally {
+    if (!done) buffer.release();
+  }
+}
+
+/** Runs a program for a graph; the buffers of its results. If that fails, nothing stays behind. */
+function runGraph(
+  graph: Graph,
+  leaves: readonly Tensor[],
+  backend: Backend,
+  givenUp: readonly number[] = [],
+): Storage[] {
+  const { executable, scalars } = prepare(graph, backend);
+  const inputs = leaves.map((leaf) => leafBuffer(leaf, backend));
+  const made: DeviceBuffer[] = [];
+  const allocate = (elements: number): DeviceBuffer => {
+    const buffer = backend.allocate(4 * elements);
+    made.push(buffer);
+    return buffer;
+  };
+  let done = false;
+  try {
+    const numbers = scalars.map(({ value, dtype }) => {
+      const buffer = allocate(1);
+      backend.write(buffer, arrayType(dtype).of(value));
+      return buffer;
+    });
+    const outputs = graph.outputs.map((place) =>
+      allocate(graph.nodes[place]!.shape.reduce((product, size) => product * size, 1))
+    );
+    executable.run([...inputs, ...numbers], outputs, givenUp);
+    for (const number of numbers) number.release();
+    done = true;
+    return outputs.map((buffer) => ({ backend, buffer }));
+  } finally {
+    if (!done) { for (const buffer of made) buffer.release(); }
+  }
+}
+
+/** Results of calls that ran and that no tensor has claimed yet. */
+const results = new WeakMap<Tensor, (Storage | undefined)[]>();
+const unclaimed = new FinalizationRegistry<(Storage | undefined)[]>((storages) => {
+  for (const storage of storages) storage?.buffer.release();
+});
+
+/** The graphs of bodies that are called. */
+const bodies = new WeakMap<Body, { graph: Graph; leaves: readonly Tensor[] }>();
+
+function runCall(call: Tensor, backend: Backend): void {
+  const { body, donated } = call.op!.tuple!.callee!(call.params);
+  evaluateStretch(call.inputs, backend);
+  let known = bodies.get(body);
+  if (known === undefined) {
+    runCalls(body.outputs, backend);
+    bodies.set(body, known = buildGraph(body.outputs, body.parameters));
+  }
+  const own = known.leaves.slice(body.parameters.length);
+  const { inputs } = call;
+  // What is given twice, or is being read, is not free.
+  const free = donated.filter((k) =>
+    inputs[k]!.pins === 1 && inputs.indexOf(inputs[k]!) === inputs.lastIndexOf(inputs[k]!)
+  );
+  const storages: (Storage | undefined)[] = runGraph(known.graph, [...inputs, ...own], backend, free);
+  for (const tensor of new Set(donated.map((k) => inputs[k]!))) tensor.unpin();
+  call.op = undefined;
+  call.inputs = [];
+  results.set(call, storages);
+  unclaimed.register(call, storages);
+}
+
+/** Runs the calls that tensors need, in order, and gives their results to those that are among these. */
+function runCalls(tensors: readonly Tensor[], backend: Backend): void {
+  for (const node of reachable(tensors)) {
+    if (node.op?.tuple?.callee !== undefined) runCall(node, backend);
+    else if (node.op === pick && results.has(node.inputs[0]!)) {
+      const storages = results.get(node.inputs[0]!)!;
+      const { index } = node.params as { index: number };
+      node.settle(storages[index]!);
+      storages[index] = undefined;
+    }
+  }
+}
+
+/** Evaluates tensors, with all calls that they need done. */
+function evaluateStretch(tensors: readonly Tensor[], backend: Backend): void {
   const wanted = [...new Set(tensors)].filter((tensor) => tensor.storage === undefined);
-  checkReadable(wanted);
   const computed = wanted.filter((tensor) => tensor.op !== undefined);
   for (const leaf of wanted) if (leaf.op === undefined) leafBuffer(leaf, backend);
   if (computed.length === 0) return;
   const { graph, leaves } = buildGraph(computed);
-  const executable = eagerExecutable(graph, backend);
-  const outputs = computed.map((tensor) => backend.allocate(4 * tensor.size));
-  executable.run(leaves.map((leaf) => leafBuffer(leaf, backend)), outputs);
-  computed.forEach((tensor, k) => tensor.settle({ backend, buffer: outputs[k]! }));
+  runGraph(graph, leaves, backend).forEach((storage, k) => computed[k]!.settle(storage));
 }
 
-/** Copies leaves below the tensors that live on other devices to this one. */
-async function migrate(tensors: readonly Tensor[], backend: Backend): Promise<void> {
-  const seen = new Set<Tensor>();
-  const stack = [...tensors];
-  const foreign: Tensor[] = [];
-  while (stack.length > 0) {
-    const node = stack.pop()!;
-    if (seen.has(node)) continue;
-    seen.add(node);
-    if (node.storage !== undefined && node.storage.backend !== backend) foreign.push(node);
-    stack.push(...node.inputs);
+/** Starts the evaluation of tensors on a device; they have buffers when this returns, values when the device is done. */
+export function evaluate(tensors: readonly Tensor[], backend: Backend): void {
+  const wanted = tensors.filter((tensor) => tensor.storage === undefined);
+  if (wanted.length === 0) return;
+  checkReadable(wanted);
+  runCalls(wanted, backend);
+  evaluateStretch(wanted, backend);
+}
+
+/** Tensors on their way to another device. */
+const moves = new WeakMap<Tensor, Promise<void>>();
+
+/** Leaves below the tensors that live on other devices. */
+function leavesElsewhere(tensors: readonly Tensor[], backend: Backend): Tensor[] {
+  return reachable(tensors).filter((node) => node.storage !== undefined && node.storage.backend !== backend);
+}
+
+/** Brings a tensor to a device. Whoever asks while it is on its way waits for the same copy. */
+function move(tensor: Tensor, backend: Backend): Promise<void> {
+  let moving = moves.get(tensor);
+  if (moving === undefined) {
+    const copy = async (): Promise<void> => {
+      const { backend: home, buffer } = tensor.storage!;
+      const [values] = await home.read([{ buffer, length: tensor.size, dtype: stored(tensor) }]);
+      const target = backend.allocate(4 * tensor.size);
+      release(target, () => backend.write(target, values!));
+      tensor.settle({ backend, buffer: target });
+    };
+    moving = copy().finally(() => moves.delete(tensor));
+    moves.set(tensor, moving);
   }
-  for (const node of foreign) {
-    const { backend: home, buffer } = node.storage!;
-    const [values] = await home.read([{
-      buffer,
-      length: node.size,
-      dtype: node.dtype === "bool" ? "u32" : node.dtype,
-    }]);
-    const copy = backend.allocate(4 * node.size);
-    backend.write(copy, values!);
-    buffer.release();
-    node.settle({ backend, buffer: copy });
+  return moving;
+}
+
+function stored({ dtype }: Tensor): "f32" | "i32" | "u32" {
+  return dtype === "bool" ? "u32" : dtype;
+}
+
+/** Keeps everything that tensors hang on until `work` is done, whatever else is disposed of or donated meanwhile. */
+async function pinned<R>(tensors: readonly Tensor[], work: () => Promise<R>): Promise<R> {
+  const held: Tensor[] = [];
+  try {
+    for (const tensor of tensors) {
+      tensor.pin();
+      held.push(tensor);
+    }
+    return await work();
+  } finally {
+    for (const tensor of held) tensor.unpin();
   }
 }
 
-/** Evaluates tensors on the chosen device and waits until it has taken them; they can be read from any device. */
-async function evaluated(tensors: readonly Tensor[]): Promise<Backend> {
+/**
+ * Evaluates tensors on the chosen device. At once if nothing stands in the way; otherwise when the device is open and
+ * the leaves are there. `all` = also those that have values on another device.
+ */
+function evaluated(tensors: readonly Tensor[], all: boolean): Promise<void> | undefined {
   checkReadable(tensors);
-  const backend = await chosenBackend();
-  await migrate(tensors.filter((tensor) => tensor.storage === undefined), backend);
-  evaluate(tensors, backend);
-  return backend;
+  const wanted = all ? tensors : tensors.filter((tensor) => tensor.storage === undefined);
+  const ready = readyBackend();
+  if (ready !== undefined && leavesElsewhere(wanted, ready).length === 0) {
+    evaluate(wanted, ready);
+    return undefined;
+  }
+  return pinned(reachable(wanted), async () => {
+    for (;;) {
+      const backend = await chosenBackend();
+      const foreign = leavesElsewhere(wanted, backend);
+      // Nothing else runs between this look and the evaluation.
+      if (foreign.length === 0) return evaluate(wanted, backend);
+      await Promise.all(foreign.map((tensor) => move(tensor, backend)));
+    }
+  });
 }
 
-async function read(tensors: readonly Tensor[]): Promise<TensorData[]> {
-  await evaluated(tensors);
-  const results: TensorData[] = [];
-  const homes = new Set(tensors.map((tensor) => tensor.storage!.backend));
-  for (const home of homes) {
-    const mine = tensors.flatMap((tensor, k) => tensor.storage!.backend === home ? [k] : []);
-    const values = await home.read(mine.map((k) => {
-      const { storage, size, dtype } = tensors[k]!;
-      return { buffer: storage!.buffer, length: size, dtype: dtype === "bool" ? "u32" : dtype };
+function read(tensors: readonly Tensor[]): Promise<TensorData[]> {
+  return pinned(tensors, async () => {
+    const evaluating = evaluated(tensors, false);
+    if (evaluating !== undefined) await evaluating;
+    const values: TensorData[] = [];
+    const homes = new Set(tensors.map((tensor) => tensor.storage!.backend));
+    await Promise.all([...homes].map(async (home) => {
+      const mine = tensors.flatMap((tensor, k) => tensor.storage!.backend === home ? [k] : []);
+      const found = await home.read(mine.map((k) => {
+        const tensor = tensors[k]!;
+        return { buffer: tensor.storage!.buffer, length: tensor.size, dtype: stored(tensor) };
+      }));
+      mine.forEach((k, j) => values[k] = found[j]!);
     }));
-    mine.forEach((k, j) => results[k] = values[j]!);
-  }
-  return results;
+    return values;
+  });
 }
 
 setEvaluator({
   read,
   start: (tensors) => {
     const backend = readyBackend();
-    if (backend !== undefined) evaluate(tensors, backend);
+    if (backend === undefined) return;
+    try {
+      evaluate(tensors, backend);
+    } catch (error) {
+      // The first read brings it here.
+      if (!(error instanceof Elsewhere)) throw error;
+    }
   },
 });
 
@@ -190,28 +259,37 @@ setEvaluator({
  */
 export async function realize<T>(tree: T): Promise<T> {
   const tensors = treeTensors(tree);
-  const backend = await evaluated(tensors);
-  await migrate(tensors, backend);
+  for (const tensor of tensors) tensor.checkUsable();
+  await pinned(tensors, async () => await evaluated(tensors, true));
   return tree;
 }
 
+/** A tree with the values of its tensors in their places. */
+export type Values<T> = T extends Tensor ? TensorData
+  : T extends (...args: never[]) => unknown ? T
+  : T extends object ? { [K in keyof T]: Values<T[K]> }
+  : T;
+
 /**
- * Reads every tensor of a tree in one wait; the result has typed arrays in their places.
+ * Reads every tensor of a tree in one wait; the result has typed arrays in their places, and all other leaves as they
+ * are.
  *
  * @example
  * ```ts
  * import { readAll, tensor } from "@allspark/tensor";
  * import { assertEquals } from "@std/assert";
- * const { loss } = await readAll({ loss: tensor(2) });
+ * const { loss, grads } = await readAll({ loss: tensor(2), grads: [tensor([3, 4])] });
  * assertEquals(loss[0], 2);
+ * assertEquals([...grads[0]!], [3, 4]);
  * ```
  */
-export async function readAll(
-  tree: { readonly [key: string]: Tensor },
-): Promise<{ [key: string]: TensorData }> {
-  const { leaves, paths } = treeFlatten(tree);
-  const values = await read(leaves as Tensor[]);
-  return Object.fromEntries(paths.map((path, k) => [path, values[k]!]));
+export async function readAll<T>(tree: T): Promise<Values<T>> {
+  const { leaves, unflatten } = treeFlatten(tree);
+  const tensors = leaves.filter((leaf) => leaf instanceof Tensor);
+  for (const tensor of tensors) tensor.checkUsable();
+  const values = await read(tensors);
+  let next = 0;
+  return unflatten(leaves.map((leaf) => leaf instanceof Tensor ? values[next++] : leaf)) as Values<T>;
 }
 
 /** Frees every tensor of a tree now. Using them afterwards throws. */

@@ -10,7 +10,7 @@ import { TraceError } from "./errors.ts";
 import { storedValue } from "./dtype.ts";
 import type { Aval, GraphWriter, Params, Primitive } from "./primitive.ts";
 import { describe, makePlaceholder, type Tensor } from "./tensor.ts";
-import { alias, copy, full, pick, stopGradientOp } from "./structure.ts";
+import { alias, copy, everywhere, full, type FullParams, pick, stopGradientOp } from "./structure.ts";
 
 /** A node of a graph: a primitive on earlier nodes, or (without one) an input. */
 export interface GraphNode extends Aval {
@@ -24,8 +24,16 @@ export interface Graph {
   readonly nodes: readonly GraphNode[];
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
-  /** Equal texts mean equal graphs. */
-  readonly key: string;
+  /** Equal texts mean graphs that differ at most in the values of `constants`. */
+  readonly form: string;
+  /** Constants whose values no code depends on but as operands, in order. */
+  readonly constants: readonly Constant[];
+}
+
+/** A node that is the same number everywhere. */
+export interface Constant {
+  readonly place: number;
+  readonly value: number;
 }
 
 /** Everything that the tensors need and that is not a leaf or in `stop`, in the order of creation. */
@@ -215,19 +223,62 @@ function withoutDeadNodes(
   for (let k = nodes.length - 1; k >= 0; k--) {
     if (live.has(k)) nodes[k]!.inputs.forEach((input) => live.add(input));
   }
+  const fixed = new Set(nodes.flatMap(({ op, inputs }) => op?.readsConstants ? inputs : []));
   const place = new Map<number, number>();
   const kept: GraphNode[] = [];
+  const constants: Constant[] = [];
+  const forms: string[] = [];
   nodes.forEach((node, k) => {
     if (!live.has(k)) return;
     place.set(k, kept.length);
+    if (node.op === (full as Primitive) && !fixed.has(k)) {
+      constants.push({ place: kept.length, value: (node.params as FullParams).value });
+      forms.push(`full ${k}:${describe(node)}`);
+    } else forms.push(keys[k]!);
     kept.push({ ...node, inputs: node.inputs.map((input) => place.get(input)!) });
   });
-  const key = `${keys.filter((_, k) => live.has(k)).join("\n")}\n${outputs.join()}\n${nodes.length}`;
   return {
     nodes: kept,
     inputs: inputs.map((k) => place.get(k)!),
     outputs: outputs.map((k) => place.get(k)!),
-    key,
+    form: `${forms.join("\n")}\n${outputs.join()}\n${nodes.length}`,
+    constants,
+  };
+}
+
+/**
+ * The graph in which some of its constants, given by their numbers among all, are read from inputs: scalars that
+ * follow the other inputs.
+ */
+export function withConstantsAsInputs(graph: Graph, numbers: readonly number[]): Graph {
+  const nodes: GraphNode[] = [];
+  const inputs: number[] = [];
+  const place = new Map<number, number>();
+  const scalars = new Map(numbers.map((number) => [graph.constants[number]!.place, number]));
+  const added: number[] = [];
+  graph.nodes.forEach((node, k) => {
+    if (scalars.has(k)) {
+      added.push(nodes.length);
+      nodes.push({ op: undefined, inputs: [], params: undefined, shape: [], dtype: node.dtype });
+      place.set(k, nodes.length);
+      nodes.push({
+        ...node,
+        op: everywhere as Primitive,
+        inputs: [nodes.length - 1],
+        params: { shape: node.shape },
+      });
+    } else {
+      place.set(k, nodes.length);
+      nodes.push({ ...node, inputs: node.inputs.map((input) => place.get(input)!) });
+    }
+  });
+  for (const input of graph.inputs) inputs.push(place.get(input)!);
+  return {
+    ...graph,
+    nodes,
+    inputs: [...inputs, ...added],
+    outputs: graph.outputs.map((k) => place.get(k)!),
+    constants: [],
   };
 }
 

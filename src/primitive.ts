@@ -131,6 +131,21 @@ export interface TupleRules<P> {
   ) => readonly Tensor[];
   /** Writes the work into a graph under construction; returns the results' places. */
   readonly expand: (graph: GraphWriter, inputs: readonly number[], params: P) => readonly number[];
+  /** For a call that is a program of its own: what is called. */
+  readonly callee?: (params: P) => Callee;
+}
+
+/** A closed function as a graph: `outputs` in terms of `parameters` and of nothing else that varies. */
+export interface Body {
+  readonly parameters: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/** What a call runs. */
+export interface Callee {
+  readonly body: Body;
+  /** Numbers of the inputs that nothing else can use, so that their memory is free for the results. */
+  readonly donated: readonly number[];
 }
 
 /** A graph under construction, as tuple primitives see it. */
@@ -178,6 +193,8 @@ export interface Primitive<P = Params> {
   /** The result in float64, by plain loops. */
   readonly reference: (inputs: readonly ReferenceArray[], params: P, output: Aval) => ReferenceArray;
   readonly samples: readonly Sample<P>[];
+  /** Code for it depends on the values of operands that are constants, beyond their use as operands. */
+  readonly readsConstants?: boolean;
   /** For primitives with several results. */
   readonly tuple?: TupleRules<P>;
 }

@@ -61,6 +61,23 @@ export const full: Primitive<FullParams> = definePrimitive<FullParams>({
   samples: [{ inputs: [], params: { shape: [2, 3], dtype: "f32", value: 1.5 } }],
 });
 
+/** A scalar at every position of a shape: a constant that is not known when the program is compiled. */
+export const everywhere: Primitive<{ readonly shape: readonly number[] }> = definePrimitive<
+  { readonly shape: readonly number[] }
+>({
+  name: "everywhere",
+  infer: ([x], { shape }) => ({ shape, dtype: x!.dtype }),
+  batch: () => {
+    throw new TypeError("Cannot batch everywhere: it is written by the compiler alone");
+  },
+  lowering: { kind: "movement", place: () => ({ forms: [] }), repeats: () => true },
+  reference: ([x], { shape }) => ({
+    shape,
+    data: new Float64Array(shape.reduce((a, b) => a * b, 1)).fill(x!.data[0]!),
+  }),
+  samples: [{ inputs: [{ shape: [] }], params: { shape: [2, 3] } }],
+});
+
 /** One result of a tuple node. */
 export const pick: Primitive = definePrimitive<unknown>({
   name: "pick",

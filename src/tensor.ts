@@ -34,11 +34,16 @@ export interface Storage {
 export interface Evaluator {
   /** Evaluates and reads tensors, all in one wait. */
   read(tensors: readonly Tensor[]): Promise<TensorData[]>;
-  /** Starts evaluating, without waiting, if a device is ready. */
+  /** Starts evaluating, without waiting, if that is possible now. */
   start(tensors: readonly Tensor[]): void;
 }
 
 let evaluator: Evaluator | undefined;
+
+/** Starts evaluating tensors where that is possible now; otherwise the first read does it. */
+export function startEvaluation(tensors: readonly Tensor[]): void {
+  evaluator?.start(tensors);
+}
 
 /** Called once by the evaluator. */
 export function setEvaluator(value: Evaluator): void {
@@ -125,6 +130,9 @@ export class Tensor {
    */
   gone: string | undefined;
   #storage: Storage | undefined;
+  #pins = 0;
+  /** Whether it had values on a device and was made to give them up. */
+  #isLost = false;
 
   /**
    * Use `tensor`, `makeNode`, `makeLeaf` or `makePlaceholder`.
@@ -133,7 +141,13 @@ export class Tensor {
    */
   constructor(
     aval: Aval,
-    node: { op?: Primitive; inputs?: readonly Tensor[]; params?: Params; trace?: Trace; host?: TensorData },
+    node: {
+      op?: Primitive | undefined;
+      inputs?: readonly Tensor[];
+      params?: Params;
+      trace?: Trace | undefined;
+      host?: TensorData | undefined;
+    },
   ) {
     this.shape = aval.shape;
     this.dtype = aval.dtype;
@@ -160,19 +174,31 @@ export class Tensor {
   /**
    * Where the values are, once evaluated.
    *
+   * @throws {DisposedError} If they were there and are gone.
    * @internal
    */
   get storage(): Storage | undefined {
-    if (this.gone !== undefined) throw new DisposedError(`Cannot use tensor ${describe(this)}: ${this.gone}`);
+    if (this.#isLost) this.checkUsable();
     return this.#storage;
   }
 
   /**
-   * Gives the node its values; the graph behind it is let go.
+   * Throws if the tensor was disposed or donated.
+   *
+   * @internal
+   */
+  checkUsable(): void {
+    if (this.gone !== undefined) throw new DisposedError(`Cannot use tensor ${describe(this)}: ${this.gone}`);
+  }
+
+  /**
+   * Gives the node its values, which it holds from now on; the graph behind it is let go.
    *
    * @internal
    */
   settle(storage: Storage): void {
+    storages.unregister(this);
+    this.#storage?.buffer.release();
     this.#storage = storage;
     this.op = undefined;
     this.inputs = [];
@@ -182,19 +208,50 @@ export class Tensor {
   }
 
   /**
-   * Takes the storage away, for good.
+   * Reads and calls under way that need what the tensor holds.
    *
    * @internal
    */
-  surrender(reason: string): Storage | undefined {
-    const storage = this.storage;
+  get pins(): number {
+    return this.#pins;
+  }
+
+  /**
+   * Keeps what the tensor holds, whatever is done with the tensor before `unpin`.
+   *
+   * @internal
+   */
+  pin(): void {
+    if (this.#isLost) this.checkUsable();
+    this.#pins++;
+  }
+
+  /**
+   * Ends what `pin` or `giveUp` began.
+   *
+   * @internal
+   */
+  unpin(): void {
+    if (--this.#pins === 0 && this.gone !== undefined) this.#letGo();
+  }
+
+  /**
+   * Leaves what the tensor holds to a call that is going to run and then to `unpin`. Nobody else can use it any longer.
+   *
+   * @internal
+   */
+  giveUp(reason: string): void {
+    this.pin();
+    this.gone ??= reason;
+  }
+
+  /** Frees the memory. What was not evaluated has none, and stays for those that are computed from it. */
+  #letGo(): void {
+    if (this.#storage === undefined) return;
     storages.unregister(this);
+    this.#storage.buffer.release();
     this.#storage = undefined;
-    this.op = undefined;
-    this.inputs = [];
-    this.host = undefined;
-    this.gone = reason;
-    return storage;
+    this.#isLost = true;
   }
 
   /**
@@ -205,6 +262,7 @@ export class Tensor {
    * @throws {DisposedError} If it was disposed or donated.
    */
   async data(): Promise<TensorData> {
+    this.checkUsable();
     const [values] = await evaluator!.read([this]);
     return values!;
   }
@@ -228,10 +286,15 @@ export class Tensor {
     return nest(await this.data(), this.shape, this.dtype);
   }
 
-  /** Frees the memory now; using the tensor afterwards throws. Disposing twice does nothing. */
+  /**
+   * Frees the memory now, or when the reads that were begun before are done; using the tensor afterwards throws. What
+   * was computed from it before stays right, unless that was not evaluated and the tensor was. Disposing twice does
+   * nothing.
+   */
   dispose(): void {
     if (this.gone !== undefined) return;
-    this.surrender("it was disposed")?.buffer.release();
+    this.gone = "it was disposed";
+    if (this.#pins === 0) this.#letGo();
   }
 
   /** For `using x = ...`. */
@@ -242,6 +305,30 @@ export class Tensor {
   /** `f32[2, 3]`; values only if they are already at hand. */
   toString(): string {
     return `Tensor ${describe(this)}`;
+  }
+
+  /**
+   * Refuses to pass for a number or a text: in `1 / x`, `x > 2`, `list[x]` or `Math.sqrt(x)` it would be NaN or
+   * nothing without a word.
+   *
+   * @throws {TypeError} Always.
+   */
+  [Symbol.toPrimitive](hint: string): never {
+    throw new TypeError(
+      `Cannot use tensor ${describe(this)} as a JavaScript ${hint === "string" ? "string" : "number"}: ` +
+        "compute with operations such as add, div or where; await x.item() gives its value, x.toString() its name",
+    );
+  }
+
+  /**
+   * Refuses to be written as JSON, which would hold no values.
+   *
+   * @throws {TypeError} Always.
+   */
+  toJSON(): never {
+    throw new TypeError(
+      `Cannot write tensor ${describe(this)} as JSON: write what await x.toArray() or await x.item() gives`,
+    );
   }
 
   /** What `console.log` shows in Deno. */
@@ -286,7 +373,8 @@ export function makeNode<P>(op: Primitive<P>, inputs: readonly Tensor[], params:
     }
   }
   const node = new Tensor(op.infer(inputs, params), { op: op as unknown as Primitive, inputs, params });
-  if (node.depth > depthBudget && !node.symbolic) evaluator?.start([node]);
+  // The results of a tuple are evaluated, not the tuple.
+  if (node.depth > depthBudget && !node.symbolic && op.tuple === undefined) evaluator?.start([node]);
   return node;
 }
 

@@ -8,7 +8,7 @@ import { shareEqual } from "../src/compiler/share.ts";
 import { fewThreads } from "../src/compiler/split.ts";
 import { sharedWalks } from "../src/compiler/walks.ts";
 import type { Fold, Launch } from "../src/compiler/kernel.ts";
-import { lower } from "../src/evaluate.ts";
+import { lower } from "../src/programs.ts";
 import { buildGraph } from "../src/graph.ts";
 import { primitives } from "../src/primitive.ts";
 import { checkLowering, type Target } from "./support/pipeline.ts";

@@ -30,7 +30,8 @@ import {
   zeros,
 } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
-import { lower, readAll } from "../src/evaluate.ts";
+import { readAll } from "../src/evaluate.ts";
+import { lower } from "../src/programs.ts";
 import { fewThreads } from "../src/compiler/split.ts";
 import { buildGraph } from "../src/graph.ts";
 import type { Tensor } from "../src/tensor.ts";

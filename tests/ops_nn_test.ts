@@ -28,7 +28,7 @@ import {
 } from "../ops/mod.ts";
 import { attentionBlock } from "../ops/attention_block.ts";
 import { dropoutEach } from "../ops/dropout.ts";
-import { lower } from "../src/evaluate.ts";
+import { lower } from "../src/programs.ts";
 import { fewThreads } from "../src/compiler/split.ts";
 import { ShapeError } from "../src/errors.ts";
 import { buildGraph } from "../src/graph.ts";

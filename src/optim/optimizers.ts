@@ -6,7 +6,8 @@
  */
 import { add, cast, div, minimum, mul, pow, sqrt, square, sub, sum, type TensorLike } from "../../ops/mod.ts";
 import { zeros, zerosLike } from "../../ops/create.ts";
-import { Tensor } from "../tensor.ts";
+import { formatShape, ShapeError, TreeError } from "../errors.ts";
+import { describe, Tensor } from "../tensor.ts";
 import { treeMap, treeMap2, treeTensors } from "../tree.ts";
 
 /** An optimiser whose state for parameters of type `T` is a tree of tensors. */
@@ -26,6 +27,7 @@ export interface Optimizer<State> {
    * @param options `learningRate` for this step, instead of the optimiser's own.
    * @returns New trees; nothing given is changed.
    * @throws {TreeError} If the trees differ in structure.
+   * @throws {ShapeError} If a gradient has another shape than its parameter, or the learning rate is no scalar.
    */
   update<T>(gradients: T, state: State, params: T, options?: UpdateOptions): { params: T; state: State };
 }
@@ -111,6 +113,8 @@ export function sgd(options: SgdOptions): Optimizer<SgdState> {
   return {
     init: (params) => momentum === 0 ? {} : { momentum: treeMap(params, zerosLike) },
     update: <T>(gradients: T, state: SgdState, params: T, { learningRate }: UpdateOptions = {}) => {
+      checkAlike(params, gradients, "its gradient");
+      if (momentum !== 0) checkAlike(params, state.momentum, "its momentum");
       const rates = ratesOf(params, options, learningRate);
       const decayed = withDecay(gradients, params, weightDecay);
       if (momentum === 0) {
@@ -174,6 +178,9 @@ function adaptive(
       square: treeMap(params, zerosLike),
     }),
     update: <T>(gradients: T, state: AdamState, params: T, { learningRate }: UpdateOptions = {}) => {
+      checkAlike(params, gradients, "its gradient");
+      checkAlike(params, state.mean, "its mean gradient");
+      checkAlike(params, state.square, "its mean squared gradient");
       const rates = ratesOf(params, options, learningRate);
       const decayed = withDecay(gradients, params, decay.coupled);
       const count = add(state.step, 1);
@@ -226,6 +233,21 @@ export function clipByGlobalNorm<T>(
   return { gradients: treeMap<T, T>(gradients, (gradient: Tensor) => mul(gradient, factor)), norm };
 }
 
+/** Throws unless a tree has a tensor for every parameter, of the same shape and dtype: others would be broadcast. */
+function checkAlike(params: unknown, tree: unknown, what: string): void {
+  treeMap2(params, tree, (param: unknown, other: unknown, path: string) => {
+    const name = path === "" ? "a parameter" : `parameter ${path}`;
+    if (!(param instanceof Tensor) || !(other instanceof Tensor)) {
+      throw new TreeError(
+        `Cannot update ${name}: ${param instanceof Tensor ? what : "it"} is no tensor`,
+      );
+    }
+    if (describe(param) !== describe(other)) {
+      throw new ShapeError(`Cannot update ${name} ${describe(param)}: ${what} is ${describe(other)}`);
+    }
+  });
+}
+
 /** `direction + decay * params`. */
 function withDecay<T>(direction: T, params: T, decay: number): T {
   if (decay === 0) return direction;
@@ -248,6 +270,13 @@ function ratesOf(
   given: TensorLike | undefined,
 ): (path: string) => TensorLike {
   const base = given ?? learningRate;
+  if (base instanceof Tensor && base.shape.length > 0) {
+    throw new ShapeError(
+      `Cannot update parameters with a learning rate of shape ${
+        formatShape(base.shape)
+      }: a scalar is required`,
+    );
+  }
   const top = params instanceof Tensor ? [] : Object.keys(params as object);
   const unknown = Object.keys(groups).find((key) => key !== "rest" && !top.includes(key));
   if (unknown !== undefined) {

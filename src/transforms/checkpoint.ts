@@ -5,19 +5,18 @@
  */
 import { holdUntil } from "../../ops/barrier.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
-import type { Aval, Primitive } from "../primitive.ts";
+import type { Aval, Body, Primitive } from "../primitive.ts";
 import { defineTuple, makeTuple } from "../structure.ts";
-import { Tensor } from "../tensor.ts";
-import { treeFlatten } from "../tree.ts";
+import type { Tensor } from "../tensor.ts";
 import { pushForward } from "./jvp.ts";
 import {
   aliasesOf,
-  type Body,
   closeOver,
-  flattenTensors,
+  flattenResult,
   instantiate,
   nameOf,
   type NumberedBody,
+  tensorsOf,
 } from "./tracing.ts";
 import { pullBack, record } from "./vjp.ts";
 import { batchGraph } from "./vmap.ts";
@@ -113,21 +112,14 @@ function checkpointed(f: (inputs: Tensor[]) => Tensor[], inputs: readonly Tensor
  */
 export function checkpoint<P extends unknown[], R>(f: (...args: P) => R): (...args: P) => R {
   const wrapped = (...args: P): R => {
-    const { leaves, unflatten } = treeFlatten(args);
-    const places = leaves.flatMap((leaf, k) => leaf instanceof Tensor ? [k] : []);
-    let results: { unflatten: (tensors: readonly unknown[]) => R } | undefined;
+    const given = tensorsOf(args);
+    let results: { unflatten: (tensors: readonly Tensor[]) => R } | undefined;
     const call = (inputs: Tensor[]): Tensor[] => {
-      const given = [...leaves];
-      places.forEach((place, k) => given[place] = inputs[k]);
-      const flat = flattenTensors(f(...unflatten(given)), `the result of ${nameOf(f)}`);
+      const flat = flattenResult(f(...given.unflatten(inputs)), `the result of ${nameOf(f)}`);
       results = flat;
       return flat.tensors;
     };
-    const outputs = checkpointed(
-      call,
-      places.map((place) => leaves[place] as Tensor),
-      `checkpoint of ${nameOf(f)}`,
-    );
+    const outputs = checkpointed(call, given.tensors, `checkpoint of ${nameOf(f)}`);
     return results!.unflatten(outputs);
   };
   Object.defineProperty(wrapped, "name", { value: nameOf(f) });

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { TraceError } from "../errors.ts";
+import { ShapeError, TraceError } from "../errors.ts";
 import type { Aval, Primitive } from "../primitive.ts";
 import { defineTuple, makeTuple, stopGradientOp } from "../structure.ts";
-import { makeNode, Tensor } from "../tensor.ts";
-import { treeMap } from "../tree.ts";
+import { describe, makeNode, Tensor } from "../tensor.ts";
+import { treeMap, treeMap2 } from "../tree.ts";
 import { batchBody } from "./checkpoint.ts";
-import { closeOver, flattenTensors, instantiate, nameOf, type NumberedBody } from "./tracing.ts";
+import { closeOver, flattenResult, instantiate, nameOf, type NumberedBody, tensorsOf } from "./tracing.ts";
 import { zerosLike } from "../../ops/create.ts";
 import { broadcastTo } from "../../ops/broadcast.ts";
 
@@ -75,6 +75,21 @@ const customCall: Primitive<CustomParams> = defineTuple<CustomParams>("customVjp
     graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
 });
 
+/** The cotangent that a backward function gave for an argument; null stands for none. */
+function checkedCotangent(argument: Tensor, given: unknown, path: string, name: string): Tensor {
+  if (given === null || given === undefined || argument.dtype !== "f32") return zerosLike(argument);
+  const { tensors: [cotangent] } = flattenResult(given, `the cotangent of ${name} for argument ${path}`);
+  if (describe(cotangent!) !== describe(argument)) {
+    throw new ShapeError(
+      `Cannot differentiate ${name}: its backward function returned ${
+        describe(cotangent!)
+      } for argument ${path}, ` +
+        `which is ${describe(argument)}`,
+    );
+  }
+  return cotangent!;
+}
+
 /** A call with a derivative of its own; `backward` gets the inputs and then the cotangents of the results. */
 function makeCustom(
   f: (inputs: Tensor[]) => Tensor[],
@@ -99,7 +114,8 @@ function makeCustom(
  * @param f The function itself.
  * @param forward Called with the same arguments where a derivative is taken; returns the result and what
  * `backward` needs, as `[result, residuals]`.
- * @param backward From the residuals and the cotangent of the result to the cotangents of the arguments, an array.
+ * @param backward From the residuals and the cotangent of the result to the cotangents of the arguments, an array; null
+ * for what has none, such as a number.
  * @example A gradient that is clipped on its way back
  * ```ts
  * import { clip, customVjp, grad, mul, tensor } from "@allspark/tensor";
@@ -116,10 +132,10 @@ export function customVjp<P extends unknown[], R, S>(
 ): (...args: P) => R {
   const name = nameOf(f);
   return (...args: P): R => {
-    const given = flattenTensors(args, "the arguments");
-    let result: { unflatten: (tensors: readonly unknown[]) => R } | undefined;
+    const given = tensorsOf(args);
+    let result: { unflatten: (tensors: readonly Tensor[]) => R } | undefined;
     const call = (inputs: Tensor[]): Tensor[] => {
-      const flat = flattenTensors(f(...given.unflatten(inputs)), `the result of ${name}`);
+      const flat = flattenResult(f(...given.unflatten(inputs)), `the result of ${name}`);
       result = flat;
       return flat.tensors;
     };
@@ -133,7 +149,11 @@ export function customVjp<P extends unknown[], R, S>(
           }, and there are ${args.length} arguments`,
         );
       }
-      return flattenTensors(cotangents, `the cotangents of ${name}`).tensors;
+      const flowing: Tensor[] = [];
+      treeMap2(args, cotangents, (arg: unknown, cotangent: unknown, path: string) => {
+        if (arg instanceof Tensor) flowing.push(checkedCotangent(arg, cotangent, path, name));
+      });
+      return flowing;
     };
     const outputs = makeCustom(call, back, given.tensors, name);
     return result!.unflatten(outputs);

@@ -1,17 +1,22 @@
 /**
- * Compilation of functions: `jit` calls a function on placeholders once for every tree, shapes, dtypes and
- * static values of its arguments, compiles the graph, and from then on replays the program.
+ * Compilation of functions: `jit` calls a function on placeholders once for every kind of arguments. What it found is a
+ * body, a closed graph; every call is one node of the graph around it, evaluated by the program that its body is
+ * compiled to. Whether a device is open by then does not matter.
+ *
+ * Only tensors vary from call to call. A number is a number inside, and part of the key like every other plain value:
+ * see docs/decisions/0013-numbers-stay-numbers.md.
  *
  * @module
  */
-import type { Backend, Executable } from "../compiler/backend.ts";
-import { readyBackend } from "../device.ts";
 import { DisposedError, TraceError } from "../errors.ts";
-import { compile, evaluate, leafBuffer } from "../evaluate.ts";
-import { buildGraph, isOpen, isSymbolic, reachable } from "../graph.ts";
-import { describe, makeLeaf, makePlaceholder, Tensor, type Trace } from "../tensor.ts";
+import { isSymbolic } from "../graph.ts";
+import type { Aval, Callee, Primitive } from "../primitive.ts";
+import { defineTuple, makeTuple } from "../structure.ts";
+import { describe, startEvaluation, Tensor } from "../tensor.ts";
 import { treeFlatten, treeStructure, treeTensors } from "../tree.ts";
-import { nameOf, runTraced } from "./tracing.ts";
+import { batchBody, pullBackBody, pushForwardBody } from "./checkpoint.ts";
+import { closeOver, instantiate, nameOf, type NumberedBody } from "./tracing.ts";
+import { valueKey } from "./value_key.ts";
 
 /** Options of `jit`. */
 export interface JitOptions {
@@ -20,181 +25,145 @@ export interface JitOptions {
    * afterwards throws and names the call.
    */
   readonly donate?: readonly number[];
-  /** Numbers of arguments that are compiled in: plain values (compared as JSON) or functions (compared by identity). */
+  /**
+   * Numbers of arguments that are compiled in whatever they are: strings, dates, typed arrays, maps, sets and plain
+   * trees are compared by their content, functions, tensors and instances of classes by identity.
+   */
   readonly staticArgs?: readonly number[];
 }
 
-/** A program for one kind of arguments. */
-interface Compiled {
-  readonly backend: Backend;
-  readonly executable: Executable;
+/** Parameters of a call. */
+interface CallParams extends Callee {
+  readonly body: NumberedBody;
+}
+
+/** A call of a compiled function: one node, whose inputs are the arguments and then what the function captured. */
+const jitCall: Primitive<CallParams> = defineTuple<CallParams>("jit", {
+  outputs: ({ body }): readonly Aval[] => body.outputs,
+  vjp: (cotangents, { inputs, params }) => pullBackBody(params.body, inputs, cotangents),
+  jvp: (tangents, { inputs, params }) => pushForwardBody(params.body, inputs, tangents),
+  batch: (inputs, batched, { body }, size) => batchBody(body, inputs, batched, size),
+  expand: (graph, inputs, { body }) =>
+    graph.inline(body.outputs, new Map(body.parameters.map((parameter, k) => [parameter, inputs[k]!]))),
+  callee: (params) => params,
+});
+
+/** What was found when a function was called on placeholders. */
+interface Traced {
+  readonly body: NumberedBody;
   /** Tensors that the function captured; they follow the arguments. */
   readonly captures: readonly Tensor[];
-  readonly results: readonly Tensor[];
   readonly rebuild: (results: readonly Tensor[]) => unknown;
 }
 
-const identities = new WeakMap<object, number>();
-let nextIdentity = 1;
-
-/** A text that tells static values apart. */
-function staticKey(value: unknown): string {
-  if (typeof value === "function" || (typeof value === "object" && value !== null && !isPlain(value))) {
-    let id = identities.get(value);
-    if (id === undefined) identities.set(value, id = nextIdentity++);
-    return `@${id}`;
-  }
-  return `${typeof value}:${JSON.stringify(value)}`;
-}
-
-function isPlain(value: object): boolean {
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === Array.prototype || prototype === null;
-}
+/** Kinds of arguments for which a function remembers what it found. */
+const mostTraced = 128;
 
 /**
- * A compiled version of `f`, a synchronous function from trees of tensors to a tree of tensors. Numbers among
- * the arguments are inputs of the program like tensors (a changing learning rate does not compile anew); other
- * plain leaves (strings, booleans, null) are part of its key. Tensors that `f` captures are inputs too. Called
- * inside another transform it is traced through.
+ * A compiled version of `f`, a synchronous function from trees of tensors to a tree of tensors.
+ *
+ * Tensors vary from call to call. Everything else stays what it is inside `f` and is part of the key: another number,
+ * string, boolean or function among the arguments traces anew, though a number that only ends up in operations does
+ * not compile anew. What changes all the time should be a tensor: `step(state, tensor(rate))`. Tensors that `f`
+ * captures are inputs too. Called inside another transform it is written out there.
  *
  * @param f The function. It must not have side effects: it runs only when it is traced.
  * @param options `donate` and `staticArgs`.
  * @returns A function with the same arguments and result.
- * @throws {TraceError} If `f` returns a promise or reads a tensor.
+ * @throws {TraceError} If `f` returns a promise or reads a tensor, or an argument holds something that may change
+ * unseen, such as a typed array.
  * @example
  * ```ts
- * import { add, jit, mul, setDevice, tensor } from "@allspark/tensor";
+ * import { add, jit, mul, setDevice, type Tensor, tensor } from "@allspark/tensor";
  * import { assertEquals } from "@std/assert";
  * await setDevice("cpu");
- * const step = jit((x: ReturnType<typeof tensor>, rate: number | ReturnType<typeof tensor>) => add(mul(x, rate), 1));
- * assertEquals(await step(tensor([1, 2]), 10).toArray(), [11, 21]);
+ * const step = jit((x: Tensor, n: number) => n > 2 ? add(mul(x, 1 / n), 1) : x);
+ * assertEquals(await step(tensor([4, 8]), 4).toArray(), [2, 3]);
  * ```
  */
 export function jit<P extends unknown[], R>(
   f: (...args: P) => R,
   options: JitOptions = {},
 ): (...args: P) => R {
-  const cache = new Map<string, Compiled>();
+  const cache = new Map<string, Traced>();
   const { donate = [], staticArgs = [] } = options;
   const name = nameOf(f);
   const compiled = (...args: P): R => {
     const dynamic = args.map((arg, k) => staticArgs.includes(k) ? null : arg);
-    const { leaves, unflatten } = treeFlatten(dynamic);
-    const backend = readyBackend();
-    const tensors = leaves.filter((leaf) => leaf instanceof Tensor);
-    if (backend === undefined || tensors.some(isSymbolic)) return f(...args);
-    const key = `${backend.name} ${treeStructure(dynamic)} ${leaves.map(leafKey).join()} ${
-      staticArgs.map((k) => staticKey(args[k])).join()
-    }`;
-    let program = cache.get(key);
-    if (program === undefined) {
-      const traced = trace(f, args, leaves, unflatten, staticArgs, backend);
-      if (traced === undefined) return f(...args);
-      cache.set(key, program = traced);
-    }
-    return run(program, leaves, donate.flatMap((k) => treeTensors(args[k])), name) as R;
+    const { leaves, paths, unflatten } = treeFlatten(dynamic);
+    const key = `${treeStructure(dynamic)} ${
+      leaves.map((leaf, k) => leafKey(leaf, paths[k]!, name)).join()
+    } ${staticArgs.map((k) => valueKey(args[k], `argument ${k} of ${name}`)).join()}`;
+    const given = leaves.filter((leaf) => leaf instanceof Tensor);
+    const traced = remembered(cache, key, () =>
+      trace(given, name, (tensors) => {
+        let next = 0;
+        const inner = unflatten(leaves.map((leaf) => leaf instanceof Tensor ? tensors[next++] : leaf));
+        for (const k of staticArgs) inner[k] = args[k];
+        return f(...inner as P);
+      }));
+    return call(traced, given, donate.flatMap((k) => treeTensors(args[k])), name) as R;
   };
   Object.defineProperty(compiled, "name", { value: name });
   return compiled;
 }
 
-/** Whether a leaf varies from call to call. */
-function isDynamic(leaf: unknown): leaf is Tensor | number {
-  return leaf instanceof Tensor || typeof leaf === "number";
+/** What is known of a kind of arguments; of too many the one that was not used for longest is forgotten. */
+function remembered(cache: Map<string, Traced>, key: string, find: () => Traced): Traced {
+  const found = cache.get(key) ?? find();
+  cache.delete(key);
+  // A tensor of a transform that is running now belongs to this call alone.
+  if (!found.captures.some(isSymbolic)) cache.set(key, found);
+  if (cache.size > mostTraced) cache.delete(cache.keys().next().value!);
+  return found;
 }
 
-function leafKey(leaf: unknown): string {
-  return leaf instanceof Tensor ? describe(leaf) : typeof leaf === "number" ? "number" : staticKey(leaf);
+function leafKey(leaf: unknown, path: string, name: string): string {
+  if (leaf instanceof Tensor) return describe(leaf);
+  if (typeof leaf !== "object" || leaf === null) return valueKey(leaf, path);
+  const kind = (leaf as object).constructor?.name ?? "object";
+  throw new TraceError(
+    `Cannot jit ${name}: argument ${
+      path.slice(1).replace("]", "")
+    } is a ${kind}, which may change unseen; make it a ` +
+      "tensor, or name the argument in staticArgs",
+  );
 }
 
-/** Traces and compiles; undefined if the function captured a tensor of a transform that is still running. */
-function trace<P extends unknown[], R>(
-  f: (...args: P) => R,
-  args: P,
-  leaves: readonly unknown[],
-  unflatten: (leaves: readonly unknown[]) => unknown[],
-  staticArgs: readonly number[],
-  backend: Backend,
-): Compiled | undefined {
-  const tracing: Trace = { name: `jit of ${nameOf(f)}`, kind: "placeholder", active: false };
-  const placeholders: Tensor[] = [];
-  const stand = (leaf: unknown): unknown => {
-    if (!isDynamic(leaf)) return leaf;
-    const placeholder = makePlaceholder(leaf instanceof Tensor ? leaf : { shape: [], dtype: "f32" }, tracing);
-    placeholders.push(placeholder);
-    return placeholder;
-  };
-  const first = makePlaceholder({ shape: [], dtype: "f32" }, tracing).id;
-  const inner = unflatten(leaves.map(stand));
-  for (const k of staticArgs) inner[k] = args[k];
-  const result = runTraced(tracing, () => f(...inner as P));
-  const { leaves: resultLeaves, unflatten: rebuild } = treeFlatten(result);
-  const results = resultLeaves.filter((leaf) => leaf instanceof Tensor);
-  const own = new Set(placeholders);
-  const foreign = reachable(results, (node) => !node.symbolic).some((node) => isOpen(node) && !own.has(node));
-  if (foreign) return undefined;
-  // What was built before the call is evaluated once, not in every run.
-  evaluate(capturedBefore(first, results), backend);
-  const { graph, leaves: graphLeaves } = buildGraph(results, placeholders);
-  const executable = compile(graph, backend);
-  return {
-    backend,
-    executable,
-    captures: graphLeaves.slice(placeholders.length),
-    results: results.map((tensor) => makePlaceholder(tensor, tracing)),
-    rebuild: (values) => {
+/** Calls the function on placeholders; what it returns may hold other leaves beside tensors. */
+function trace(given: readonly Tensor[], name: string, f: (tensors: readonly Tensor[]) => unknown): Traced {
+  let rebuild: Traced["rebuild"];
+  const { body, captures } = closeOver(f, given, `jit of ${name}`, (result) => {
+    const { leaves, unflatten } = treeFlatten(result);
+    rebuild = (values) => {
       let next = 0;
-      return rebuild(resultLeaves.map((leaf) => leaf instanceof Tensor ? values[next++] : leaf));
-    },
-  };
-}
-
-/** Tensors made before the trace began that nodes made during it read, or that are results. */
-function capturedBefore(first: number, results: readonly Tensor[]): Tensor[] {
-  const captured = new Set<Tensor>();
-  reachable(results, (node) => {
-    if (node.id >= first) return false;
-    captured.add(node);
-    return true;
+      return unflatten(leaves.map((leaf) => leaf instanceof Tensor ? values[next++] : leaf));
+    };
+    return leaves.filter((leaf) => leaf instanceof Tensor);
   });
-  return [...captured];
+  return { body, captures, rebuild: rebuild! };
 }
 
-function run(
-  { backend, executable, captures, results, rebuild }: Compiled,
-  leaves: readonly unknown[],
+function call(
+  { body, captures, rebuild }: Traced,
+  given: readonly Tensor[],
   donated: readonly Tensor[],
   name: string,
 ): unknown {
-  const given = leaves.filter(isDynamic).map((leaf) =>
-    leaf instanceof Tensor ? leaf : makeLeaf({ shape: [], dtype: "f32" }, Float32Array.of(leaf))
-  );
-  const numbers = given.filter((leaf) => !leaves.includes(leaf));
-  evaluate(given.filter((leaf) => leaf.op !== undefined), backend);
-  const inputs = [...given, ...captures].map((leaf) => leafBuffer(leaf, backend));
+  const inputs = [...given, ...captures];
+  // Inside a transform the body is written out, so that the transform meets operations that it knows.
+  if (inputs.some(isSymbolic)) return rebuild(instantiate(body, inputs));
   checkDonation(donated, captures, given, name);
-  const outputs = results.map((result) => backend.allocate(4 * result.size));
-  executable.run(inputs, outputs, onlyPlaces(given, new Set(donated)));
-  for (const number of numbers) number.dispose();
-  const values = results.map((result, k) => {
-    const tensor = makeLeaf(result, new Float32Array(0));
-    tensor.settle({ backend, buffer: outputs[k]! });
-    return tensor;
+  const gone = new Set(donated);
+  const results = makeTuple(jitCall, inputs, {
+    body,
+    donated: given.flatMap((tensor, k) => gone.has(tensor) ? [k] : []),
   });
-  for (const tensor of new Set(donated)) {
-    tensor.surrender(`it was donated to ${name}(); keep what ${name}() returned instead`)?.buffer.release();
+  for (const tensor of gone) {
+    tensor.giveUp(`it was donated to ${name}(); keep what ${name}() returned instead`);
   }
-  return rebuild(values);
-}
-
-/** Where, among all leaves, the ones in question are; those that are there twice are left out. */
-function onlyPlaces(leaves: readonly Tensor[], wanted: ReadonlySet<Tensor>): number[] {
-  const places = new Map<Tensor, number>();
-  leaves.forEach((leaf, k) => {
-    if (wanted.has(leaf)) places.set(leaf, places.has(leaf) ? -1 : k);
-  });
-  return [...places.values()].filter((place) => place >= 0);
+  startEvaluation(results);
+  return rebuild(results);
 }
 
 function checkDonation(

@@ -15,7 +15,14 @@ import type { Aval, GraphWriter, Primitive } from "../primitive.ts";
 import { defineTuple, makeTuple } from "../structure.ts";
 import { describe, makePlaceholder, type Tensor } from "../tensor.ts";
 import { batchBody, pushForwardBody, recomputedPullback } from "./checkpoint.ts";
-import { closeOver, flattenTensors, instantiate, nameOf, type NumberedBody } from "./tracing.ts";
+import {
+  closeOver,
+  flattenResult,
+  instantiate,
+  nameOf,
+  type NumberedBody,
+  onlyTensorsOf,
+} from "./tracing.ts";
 
 interface ScanParams {
   /** From carries, slices and captures to carries and slices of the result. */
@@ -224,10 +231,11 @@ export function scan<C, X, Y>(
   options: { readonly length?: number } = {},
 ): [carry: C, ys: Y] {
   const name = nameOf(f);
-  const carry = flattenTensors(init, "the carry");
+  const varying = "what changes from turn to turn must be one";
+  const carry = onlyTensorsOf(init, `scan ${name}`, "the carry", varying);
   const slices = xs === null || xs === undefined
     ? { tensors: [], paths: [], unflatten: () => xs }
-    : flattenTensors(xs, "xs");
+    : onlyTensorsOf(xs, `scan ${name}`, "xs", varying);
   const length = options.length ?? slices.tensors[0]?.shape[0];
   if (length === undefined) {
     throw new TraceError(
@@ -246,7 +254,7 @@ export function scan<C, X, Y>(
       );
     }
   });
-  let shapeOfY: { unflatten: (tensors: readonly unknown[]) => Y } | undefined;
+  let shapeOfY: { unflatten: (tensors: readonly Tensor[]) => Y } | undefined;
   const flat: FlatBody = (now, x) => {
     const result = f(carry.unflatten(now), slices.unflatten(x) as X);
     if (!Array.isArray(result) || result.length !== 2) {
@@ -254,9 +262,9 @@ export function scan<C, X, Y>(
     }
     const y = result[1] === null || result[1] === undefined
       ? { tensors: [], unflatten: () => result[1] as Y }
-      : flattenTensors(result[1] as Y, "y");
+      : flattenResult(result[1] as Y, "y");
     shapeOfY = y;
-    return [flattenTensors(result[0] as C, "the carry").tensors, y.tensors];
+    return [flattenResult(result[0] as C, "the carry").tensors, y.tensors];
   };
   const [last, ys] = scanFlat(flat, carry.tensors, slices.tensors, length, name);
   return [carry.unflatten(last), shapeOfY!.unflatten(ys)];

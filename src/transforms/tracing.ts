@@ -6,7 +6,7 @@
  */
 import { TraceError } from "../errors.ts";
 import { reachable } from "../graph.ts";
-import type { Aval } from "../primitive.ts";
+import type { Aval, Body } from "../primitive.ts";
 import { full, makeAlias, makeTuple, pick } from "../structure.ts";
 import { makeNode, makePlaceholder, Tensor, type Trace } from "../tensor.ts";
 import { treeFlatten } from "../tree.ts";
@@ -16,26 +16,70 @@ export function nameOf(f: (...args: never[]) => unknown): string {
   return f.name === "" ? "an anonymous function" : f.name;
 }
 
-/** A leaf of a tree as a tensor; plain numbers become f32 scalars. */
-export function asTensor(leaf: unknown, what: string): Tensor {
-  if (leaf instanceof Tensor) return leaf;
-  if (typeof leaf === "number") return makeNode(full, [], { shape: [], dtype: "f32", value: leaf });
-  throw new TraceError(
-    `Cannot use ${what}: it is ${leaf === null ? "null" : typeof leaf}; tensors and numbers are taken`,
-  );
+/** A leaf for messages: `the number 3`, `null`. */
+function nameOfLeaf(leaf: unknown): string {
+  if (leaf === null || leaf === undefined) return String(leaf);
+  if (typeof leaf === "number") return `the number ${Object.is(leaf, -0) ? "-0" : leaf}`;
+  if (typeof leaf !== "object") return `a ${typeof leaf}`;
+  return `a ${leaf.constructor?.name ?? "object"}`;
 }
 
-/** The tensors of a tree by their leaves, and the way back. */
-export function flattenTensors<T>(
+/** `the carry`, or `the carry at w.bias`. */
+function placeOf(what: string, path: string): string {
+  return path === "" ? what : `${what} at ${path.replace(/^\./, "")}`;
+}
+
+/** The tensors of a tree and the way back; what is no tensor stays where and what it is. */
+export function tensorsOf<T>(
+  tree: T,
+): { tensors: Tensor[]; paths: string[]; unflatten: (tensors: readonly Tensor[]) => T } {
+  const { leaves, paths, unflatten } = treeFlatten(tree);
+  const places = leaves.flatMap((leaf, k) => leaf instanceof Tensor ? [k] : []);
+  return {
+    tensors: places.map((k) => leaves[k] as Tensor),
+    paths: places.map((k) => paths[k]!),
+    unflatten: (tensors) => {
+      const whole = [...leaves];
+      places.forEach((place, k) => whole[place] = tensors[k]);
+      return unflatten(whole);
+    },
+  };
+}
+
+/**
+ * The same of a tree that may hold nothing but tensors: a number would have to become one, and a function that takes it
+ * for a number would compute something else without a word.
+ */
+export function onlyTensorsOf<T>(
+  tree: T,
+  action: string,
+  what: string,
+  way: string,
+): ReturnType<typeof tensorsOf<T>> {
+  const { leaves, paths } = treeFlatten(tree);
+  const odd = leaves.findIndex((leaf) => !(leaf instanceof Tensor));
+  if (odd >= 0) {
+    throw new TraceError(
+      `Cannot ${action}: ${placeOf(what, paths[odd]!)} is ${nameOfLeaf(leaves[odd])}, not a tensor; ${way}`,
+    );
+  }
+  return tensorsOf(tree);
+}
+
+/** The tensors of what a function returned; plain numbers become f32 scalars. */
+export function flattenResult<T>(
   tree: T,
   what: string,
-): { tensors: Tensor[]; paths: string[]; unflatten: (tensors: readonly unknown[]) => T } {
+): { tensors: Tensor[]; paths: string[]; unflatten: (tensors: readonly Tensor[]) => T } {
   const { leaves, paths, unflatten } = treeFlatten(tree);
-  return {
-    tensors: leaves.map((leaf, k) => asTensor(leaf, paths[k] === "" ? what : `${what}.${paths[k]}`)),
-    paths,
-    unflatten,
+  const asTensor = (leaf: unknown, path: string): Tensor => {
+    if (leaf instanceof Tensor) return leaf;
+    if (typeof leaf === "number") return makeNode(full, [], { shape: [], dtype: "f32", value: leaf });
+    throw new TraceError(
+      `Cannot use ${placeOf(what, path)}: it is ${nameOfLeaf(leaf)}; tensors and numbers are taken`,
+    );
   };
+  return { tensors: leaves.map((leaf, k) => asTensor(leaf, paths[k]!)), paths, unflatten };
 }
 
 /** Calls `f` while the trace is active; a promise is refused, for what runs later cannot be traced. */
@@ -58,12 +102,6 @@ export function runTraced<R>(trace: Trace, f: () => R): R {
 /** Aliases of tensors that belong to a trace. */
 export function aliasesOf(tensors: readonly Tensor[], trace: Trace): Tensor[] {
   return tensors.map((tensor) => makeAlias(tensor, trace));
-}
-
-/** A closed function as a graph: `outputs` in terms of `parameters` and of nothing else that varies. */
-export interface Body {
-  readonly parameters: readonly Tensor[];
-  readonly outputs: readonly Tensor[];
 }
 
 /** JSON of a body in a node's parameters would be the whole graph: a number stands for it. */

@@ -15,7 +15,7 @@ import type { Primitive } from "../primitive.ts";
 import { full, pick } from "../structure.ts";
 import { describe, makeNode, Tensor, type Trace } from "../tensor.ts";
 import { treeMap2 } from "../tree.ts";
-import { aliasesOf, flattenTensors, nameOf, runTraced } from "./tracing.ts";
+import { aliasesOf, flattenResult, nameOf, onlyTensorsOf, runTraced } from "./tracing.ts";
 
 /** A node as it was when the function returned: reading it later drops its inputs, but not ours. */
 interface Recorded {
@@ -86,7 +86,7 @@ export function pullBack(
  *
  * @param f A synchronous function of trees of tensors to a tree of tensors.
  * @param primals Its arguments.
- * @throws {TraceError} If `f` returns a promise, or reads a tensor.
+ * @throws {TraceError} If `f` returns a promise or reads a tensor, or a primal is a number.
  * @example
  * ```ts
  * import { mul, tensor, vjp } from "@allspark/tensor";
@@ -112,16 +112,21 @@ function differentiate<P extends unknown[], R, D>(
   select: (result: R) => D,
 ): { output: R; pullback: (cotangent: D) => P; part: D } {
   const trace: Trace = { name: `${transform} of ${nameOf(f)}`, kind: "alias", active: false };
-  const given = flattenTensors(primals, "the primals");
+  const given = onlyTensorsOf(
+    primals,
+    `${transform} ${nameOf(f)}`,
+    "a primal",
+    "only tensors have a gradient: make it one, or let the function capture it",
+  );
   const sources = aliasesOf(given.tensors, trace);
   const output = runTraced(trace, () => f(...given.unflatten(sources)));
   const part = select(output);
-  const results = flattenTensors(part, `the result of ${nameOf(f)}`);
+  const results = flattenResult(part, `the result of ${nameOf(f)}`);
   const recorded = record(results.tensors, sources);
   const pullback = (cotangent: D): P => {
-    const given2 = flattenTensors(cotangent, "the cotangent");
+    const directions = flattenResult(cotangent, "the cotangent");
     treeMap2(part, cotangent, (a: Tensor, b: Tensor, path: string) => checkCotangent(a, b, path));
-    const flowing = pullBack(recorded, results.tensors, given2.tensors, sources);
+    const flowing = pullBack(recorded, results.tensors, directions.tensors, sources);
     return given.unflatten(flowing.map((c, k) => c ?? zerosLike(given.tensors[k]!)));
   };
   return { output, pullback, part };
@@ -202,7 +207,12 @@ export function valueAndGrad<P extends unknown[], R>(
 }
 
 function checkFloat(argument: unknown, f: (...args: never[]) => unknown, k: number): void {
-  const { tensors, paths } = flattenTensors(argument, `argument ${k} of ${nameOf(f)}`);
+  const { tensors, paths } = onlyTensorsOf(
+    argument,
+    `grad ${nameOf(f)}`,
+    `argument ${k}`,
+    "only tensors have a gradient: make it one, or pass it as an argument that argnums leaves out",
+  );
   tensors.forEach((tensor, j) => {
     if (tensor.dtype !== "f32") {
       throw new DTypeError(

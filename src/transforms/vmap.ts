@@ -9,9 +9,9 @@ import { moveAxis } from "../../ops/movement_composed.ts";
 import { AxisError, formatShape, ShapeError, TraceError, TreeError } from "../errors.ts";
 import { reachable } from "../graph.ts";
 import { pick } from "../structure.ts";
-import { makePlaceholder, type Tensor, type Trace } from "../tensor.ts";
-import { treeMap } from "../tree.ts";
-import { flattenTensors, nameOf, runTraced } from "./tracing.ts";
+import { makePlaceholder, Tensor, type Trace } from "../tensor.ts";
+import { treeFlatten, treeMap } from "../tree.ts";
+import { flattenResult, nameOf, runTraced } from "./tracing.ts";
 
 /** Which axis is the batch: a number for a whole tree, `null` for "not batched", or a tree of these. */
 export type Axes = number | null | readonly Axes[] | { readonly [key: string]: Axes };
@@ -76,7 +76,7 @@ export function batchGraph(
 
 /**
  * A function like `f` in which every argument has one more axis, the batch. It nests with itself and with all
- * other transforms.
+ * other transforms. What has no batch axis (`null` in `inAxes`) reaches `f` as it is: a number stays a number.
  *
  * @param f A synchronous function of trees of tensors to a tree of tensors, written for one example.
  * @param options `inAxes` and `outAxes`.
@@ -98,13 +98,21 @@ export function vmap<P extends unknown[], R>(
   const { inAxes = 0, outAxes = 0 } = options;
   return (...args: P) => {
     const trace: Trace = { name: `vmap of ${nameOf(f)}`, kind: "placeholder", active: false };
-    const given = flattenTensors(args, "the arguments");
+    const given = treeFlatten(args);
     const axes = spread(Array.isArray(inAxes) ? inAxes as Axes : args.map(() => inAxes), args, "inAxes");
     let size: number | undefined;
     const replaced = new Map<Tensor, Tensor>();
-    const inner = given.tensors.map((tensor, k) => {
+    const inner = given.leaves.map((tensor, k) => {
       const axis = axes[k]!;
       if (axis === null) return tensor;
+      if (!(tensor instanceof Tensor)) {
+        throw new TraceError(
+          `Cannot vmap ${nameOf(f)} over axis ${axis} of argument ${
+            given.paths[k]
+          }: it is no tensor; give it null in ` +
+            "inAxes, or make it a tensor",
+        );
+      }
       if (axis < -tensor.ndim || axis >= tensor.ndim) {
         throw new AxisError(
           `Cannot vmap ${nameOf(f)} over axis ${axis} of argument ${given.paths[k]}: it has shape ${
@@ -131,7 +139,7 @@ export function vmap<P extends unknown[], R>(
       );
     }
     const output = runTraced(trace, () => f(...given.unflatten(inner)));
-    const results = flattenTensors(output, `the result of ${nameOf(f)}`);
+    const results = flattenResult(output, `the result of ${nameOf(f)}`);
     const places = spread(outAxes, output, "outAxes");
     const batched = batchGraph(results.tensors, replaced, size);
     return results.unflatten(batched.map(({ tensor, batched: isBatched }, k) => {

@@ -14,8 +14,10 @@ export const structural: readonly string[] = [
   "stopGradient",
   "copy",
   "barrier",
+  "everywhere",
   "checkpoint",
   "customVjp",
+  "jit",
   "scan",
   // What contract and conv2d become before they are compiled: the tests of those run them.
   "contraction",

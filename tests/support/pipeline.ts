@@ -3,7 +3,7 @@ import { assert } from "@std/assert";
 import { interpretProgram } from "../../src/compiler/interpret.ts";
 import type { Program } from "../../src/compiler/kernel.ts";
 import { fewThreads, type ReductionLimits } from "../../src/compiler/split.ts";
-import { lower } from "../../src/evaluate.ts";
+import { lower } from "../../src/programs.ts";
 import { buildGraph } from "../../src/graph.ts";
 import { interpretGraph } from "../../src/reference.ts";
 import type { Tensor } from "../../src/tensor.ts";
