@@ -9,7 +9,7 @@ import { erfc } from "../src/special_functions.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
 import { mul, sub } from "./elementwise_arithmetic.ts";
-import { greater } from "./elementwise_logic.ts";
+import { lessEqual } from "./elementwise_logic.ts";
 import { exp, square } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { callUnary, defineUnary } from "./support_elementwise.ts";
@@ -22,7 +22,7 @@ const rectifier = defineUnary("relu", {
     reference: (x) => Math.max(x, 0),
   },
   dtypes: ["f32"],
-  slope: (t, x) => where(greater(x, 0), t, 0),
+  slope: (t, x) => where(lessEqual(x, 0), 0, t),
 });
 
 /**

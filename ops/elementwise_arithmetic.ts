@@ -6,10 +6,10 @@
  */
 import type { DType } from "../src/dtype.ts";
 import type { Primitive } from "../src/primitive.ts";
-import { describe, type Tensor } from "../src/tensor.ts";
+import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
-import { equal, greaterEqual, logicalAnd, notEqual } from "./elementwise_logic.ts";
-import { floor, log, neg } from "./elementwise_math.ts";
+import { equal, greaterEqual, less, logicalAnd } from "./elementwise_logic.ts";
+import { abs, log, neg, round } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { callBinary, defineBinary } from "./support_elementwise.ts";
 
@@ -101,7 +101,11 @@ const modulo = defineBinary("mod", {
   op: "mod",
   dtypes: numbers,
   cost: 6,
-  slopes: [(t) => t, (t, a, b) => neg(mul(t, floor(div(a, b))))],
+  // −⌊a / b⌋ in b, from the remainder: the quotient of two f32 may round up to the next whole number.
+  slopes: [(t) => t, (t, a, b, y) => {
+    const quotient = where(equal(b, 0), div(a, b), round(div(sub(a, y), b)));
+    return neg(mul(t, where(equal(y, a), 0, where(equal(abs(b), Infinity), -1, quotient))));
+  }],
   domains: [[-2, 2], [0.5, 2]],
 });
 
@@ -111,7 +115,7 @@ const modulo = defineBinary("mod", {
  *
  * f32: exact for quotients of any size, but for one rounding where the signs of a and b differ (so a tiny
  * negative a gives b itself). A finite a modulo ±Infinity is a, or ±Infinity where the signs differ; modulo 0, and of an infinite
- * a, it is NaN.
+ * a, it is NaN. A remainder of 0 has the sign of b.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
@@ -153,12 +157,11 @@ const power: Primitive = defineBinary("pow", {
  * with an exponent that is not whole gives NaN. At base 0 the derivatives are the one-sided ones: ∂/∂a of a⁰ is
  * 0, of √a Infinity; ∂/∂b of 0ᵇ is 0 for b ≥ 0 and −Infinity below.
  *
- * Integers: a negative exponent gives 1 / a^|b| truncated as in an integer division: ±1 for a = ±1 and 0 for every other
- * a, 0 too. A negative number as the exponent of integers is refused.
+ * Integers: a negative exponent gives 1 / a^|b| truncated, as an integer division does: ±1 for a = ±1, and 0 for every
+ * other a, 0 too. Cast the base to f32 for fractions.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
- * @throws {RangeError} If the exponent is a number below 0 and `a` is of integers.
  * @example
  * ```ts
  * import { pow, tensor } from "@allspark/tensor";
@@ -168,28 +171,23 @@ const power: Primitive = defineBinary("pow", {
  * ```
  */
 export function pow(a: TensorLike, b: TensorLike): Tensor {
-  if (typeof b === "number" && b < 0 && typeof a === "object" && a.dtype !== "f32") {
-    throw new RangeError(
-      `Cannot pow ${describe(a)} to ${b}: integers have no negative powers; cast the base to f32`,
-    );
-  }
   return callBinary(power, a, b);
 }
 
-/** The cotangent of the operand that won a maximum or minimum; at a tie both get half. */
-function share(t: Tensor, winner: Tensor, other: Tensor, y: Tensor): Tensor {
-  return where(notEqual(winner, y), 0, where(equal(winner, other), mul(t, 0.5), t));
+/** The cotangent of an operand of a maximum or minimum: nothing if it lost, half at a tie. Beside NaN both get all of it. */
+function share(t: Tensor, lost: Tensor, own: Tensor, other: Tensor): Tensor {
+  return where(lost, 0, where(equal(own, other), mul(t, 0.5), t));
 }
 
 const maximumOfTwo = defineBinary("maximum", {
   op: "max",
   dtypes: numbers,
-  slopes: [(t, a, b, y) => share(t, a, b, y), (t, a, b, y) => share(t, b, a, y)],
+  slopes: [(t, a, b) => share(t, less(a, b), a, b), (t, a, b) => share(t, less(b, a), b, a)],
 });
 
 /**
- * The larger of a and b, NaN if either is; 0 is larger than −0 (as in IEEE 754). f32, i32, u32. Where they are
- * equal, each gets half of the cotangent.
+ * The larger of a and b, NaN if either is; 0 is larger than −0 (as in IEEE 754). f32, i32, u32. The cotangent
+ * goes to the one that is taken; where they are equal, each gets half of it.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.
@@ -207,12 +205,12 @@ export function maximum(a: TensorLike, b: TensorLike): Tensor {
 const minimumOfTwo = defineBinary("minimum", {
   op: "min",
   dtypes: numbers,
-  slopes: [(t, a, b, y) => share(t, a, b, y), (t, a, b, y) => share(t, b, a, y)],
+  slopes: [(t, a, b) => share(t, less(b, a), a, b), (t, a, b) => share(t, less(a, b), b, a)],
 });
 
 /**
- * The smaller of a and b, NaN if either is; −0 is smaller than 0 (as in IEEE 754). f32, i32, u32. Where they are
- * equal, each gets half of the cotangent.
+ * The smaller of a and b, NaN if either is; −0 is smaller than 0 (as in IEEE 754). f32, i32, u32. The cotangent
+ * goes to the one that is taken; where they are equal, each gets half of it.
  *
  * @throws {ShapeError} If the shapes do not broadcast.
  * @throws {DTypeError} If the dtypes differ.

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as ops from "../mod.ts";
 import { type DType, DTypeError, ShapeError, type Tensor, tensor } from "../mod.ts";
-import { onCpu, onEachDevice } from "./support/devices.ts";
+import { onEachDevice } from "./support/devices.ts";
 
 const { fround } = Math;
 
@@ -69,7 +69,7 @@ Deno.test("values that an integer dtype does not hold are refused by tensor and 
   }
 });
 
-onCpu("every typed array is taken, and is copied", async () => {
+onEachDevice("every typed array is taken, and is copied", async () => {
   const types = [Int8Array, Int16Array, Int32Array, Uint8Array, Uint8ClampedArray, Uint16Array, Uint32Array];
   for (const type of [...types, Float32Array, Float64Array]) {
     const values = type.of(0, 1, 100);
@@ -87,7 +87,7 @@ onCpu("every typed array is taken, and is copied", async () => {
   }
 });
 
-onCpu("linspace includes both ends, is monotone and rounds once", async () => {
+onEachDevice("linspace includes both ends, is monotone and rounds once", async () => {
   const cases: [number, number, number][] = [
     [1, 1e-8, 11],
     [0.21436651, 0.96568555, 6],
@@ -124,7 +124,7 @@ onCpu("linspace includes both ends, is monotone and rounds once", async () => {
   assertThrows(() => ops.linspace(0, Infinity, 3), RangeError, "finite numbers are required");
 });
 
-onCpu("arange has NumPy's length and values, each rounded once", async () => {
+onEachDevice("arange has NumPy's length and values, each rounded once", async () => {
   const cases: [Parameters<typeof ops.arange>, DType, number[]][] = [
     [[5], "i32", [0, 1, 2, 3, 4]],
     [[0], "i32", []],

@@ -4,7 +4,7 @@ import { manyRandomBits, numberWords, threefry } from "../ops/random_bits.ts";
 import { DTypeError } from "../src/errors.ts";
 import { type Tensor, tensor } from "../src/tensor.ts";
 import { referenceOf } from "./support/check.ts";
-import { onCpu } from "./support/devices.ts";
+import { onEachDevice } from "./support/devices.ts";
 
 const values = (x: Tensor): number[] => [...referenceOf([x])[0]!.data];
 
@@ -100,7 +100,7 @@ Deno.test("normal numbers follow the normal distribution function (Kolmogorov-Sm
   assert(distance < 1.63 / Math.sqrt(n), `distance ${distance}`); // exceeded once in 100
 });
 
-onCpu("uniform numbers are in low ≤ x < high, for ranges of every size", async () => {
+onEachDevice("uniform numbers are in low ≤ x < high, for ranges of every size", async () => {
   const ranges: [number, number][] = [
     ...[[1000, 1001], [0.1, 0.7], [-0.3, 0.3], [0.7, 1], [-3e38, 3e38], [0, 3.4e38], [1e-45, 3e-45]],
     ...[[16777216, 16777220], [-1, -0.9999999], [0, 1e-40], [1, 1.000001], [-1001, -1000], [0.3, 0.3000001]],
@@ -127,7 +127,7 @@ onCpu("uniform numbers are in low ≤ x < high, for ranges of every size", async
   }
 });
 
-onCpu("truncated normal numbers stay between their bounds, whatever the rounding", async () => {
+onEachDevice("truncated normal numbers stay between their bounds, whatever the rounding", async () => {
   const choices = [
     ...[{}, { std: 0.02 }, { mean: 5, std: 0.1, low: -1, high: 3 }, { low: 5, high: 6 }, { low: 8, high: 9 }],
     ...[{ low: -Infinity, high: 0 }, { std: -0.3 }, { low: 1, high: 1.0000001 }, { mean: 2, std: 0 }],
@@ -142,7 +142,7 @@ onCpu("truncated normal numbers stay between their bounds, whatever the rounding
   assert(normal.every((x) => Math.abs(x) < 5.5));
 });
 
-onCpu("bernoulli is certain for 0 and 1, and takes no other probabilities", async () => {
+onEachDevice("bernoulli is certain for 0 and 1, and takes no other probabilities", async () => {
   for (const p of [0, 1]) {
     for (const given of [p, tensor(p)]) {
       const values = await random.bernoulli(random.key(0), [1 << 16], { p: given }).data();

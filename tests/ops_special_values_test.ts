@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as ops from "../mod.ts";
 import { grad, type Tensor, tensor } from "../mod.ts";
 import { referenceOf } from "./support/check.ts";
-import { onCpu } from "./support/devices.ts";
+import { onEachDevice } from "./support/devices.ts";
 
 const { abs, PI, sin, cos, tan, fround } = Math;
 const i32 = (...values: number[]): Tensor => tensor(values, { dtype: "i32" });
@@ -30,7 +30,7 @@ function slopes(f: (x: Tensor) => Tensor, x: readonly number[]): Tensor {
   return grad((given: Tensor) => ops.sum(f(given)))(tensor(x)) as Tensor;
 }
 
-onCpu("mod is exact for every quotient and has the sign of the divisor", async () => {
+onEachDevice("mod is exact for every quotient and has the sign of the divisor", async () => {
   const inf = Infinity;
   const mod = (a: number[], b: number | number[]): Tensor =>
     ops.mod(tensor(a), typeof b === "number" ? b : tensor(b));
@@ -61,7 +61,25 @@ onCpu("mod is exact for every quotient and has the sign of the divisor", async (
   });
 });
 
-onCpu("pow has the special values of C99, and slopes where they exist", async () => {
+onEachDevice("the slope of mod in its divisor is the quotient that was taken", async () => {
+  const of = (a: number[], b: number[]): Tensor => slopes((x) => ops.mod(tensor(a), x), b);
+  await check([
+    // 2.5 / 0.001 is 2500 in f32, but 0.001 is a little more there.
+    ["rounded quotients", of([2.5, -2.5, 7, -7, 0], [0.001, 0.001, 3, 3, 3]), [-2499, 2500, -2, 3, -0]],
+    ["infinite divisors", of([5, -5, 5], [Infinity, Infinity, -Infinity]), [-0, 1, 1]],
+  ]);
+});
+
+onEachDevice("a variance that overflows makes normalised values NaN, not 0", async () => {
+  const x = tensor([[1e20, -1e20, 1], [1, 2, 3]]);
+  const y = await ops.layerNorm(x, ops.ones([3]), ops.zeros([3])).data();
+  assertEquals(Array.from(y, Number.isNaN), [true, true, true, false, false, false]);
+  const state = { mean: ops.zeros([3]), variance: tensor([1, Infinity, 1]) };
+  const { output } = ops.batchNorm(x, { gain: ops.ones([3]), bias: ops.zeros([3]) }, state, { train: false });
+  assertEquals(Array.from(await output.data(), Number.isNaN), [false, true, false, false, true, false]);
+});
+
+onEachDevice("pow has the special values of C99, and slopes where they exist", async () => {
   const inf = Infinity;
   await check([
     ["ones", ops.pow(tensor([-1, -1, 1, 1, NaN, 0, -0]), tensor([inf, -inf, inf, NaN, 0, 0, 0])), [
@@ -96,36 +114,32 @@ onCpu("pow has the special values of C99, and slopes where they exist", async ()
   ]);
 });
 
-onCpu("negative powers of integers are truncated quotients, and refused as numbers", async () => {
+onEachDevice("negative powers of integers are truncated quotients", async () => {
+  const least = -2147483648;
   await check([
-    ["i32", ops.pow(i32(2, 1, -1, 0, -1, -1, 5, -3), i32(-1, -7, -3, -1, -2, -2147483648, -2147483648, -1)), [
+    ["i32", ops.pow(i32(2, 1, -1, 0, -1, -1, 5, -3), i32(-1, -7, -3, -1, -2, least, least, -1)), [
       ...[0, 1, -1, 0, 1, 1, 0, 0],
     ]],
+    ["to a number", ops.pow(i32(2, 1, -1, 0), -1), [0, 1, -1, 0]],
     ["of a number", ops.pow(2, i32(-1, 0, 3)), [0, 1, 8]],
     ["u32", ops.pow(tensor([2, 3], { dtype: "u32" }), tensor([5, 4294967295], { dtype: "u32" })), [
       ...[32, 2863311531],
     ]],
   ]);
-  assertThrows(() => ops.pow(i32(2, 1), -1), RangeError, "integers have no negative powers; cast the base");
-  assertThrows(
-    () => ops.pow(tensor([1], { dtype: "u32" }), -2),
-    RangeError,
-    "integers have no negative powers",
-  );
 });
 
-onCpu("sin, cos and tan of angles up to the largest float", async () => {
+onEachDevice("sin, cos and tan of angles up to the largest float", async () => {
   const x = Float32Array.from(
     { length: 20000 },
     (_, k) => (k % 2 ? -1 : 1) * 2 ** (20 + 108 * (k + 0.37) / 20000),
   );
   x.set([1e12, 5e6, 23e6, 3.4e38, 1e30, 4e8, 400000032, 1367130500000000000, 7.729179e28]);
   for (
-    const [name, f, exact, bound] of [["sin", ops.sin, sin, 1.5], ["cos", ops.cos, cos, 1.5], [
+    const [name, f, exact, bound] of [["sin", ops.sin, sin, 1.6], ["cos", ops.cos, cos, 1.6], [
       "tan",
       ops.tan,
       tan,
-      3,
+      3.5,
     ]] as const
   ) {
     const values = await f(tensor(x)).data();
@@ -141,7 +155,7 @@ onCpu("sin, cos and tan of angles up to the largest float", async () => {
   }
 });
 
-onCpu("a negative zero stays one", async () => {
+onEachDevice("a negative zero stays one", async () => {
   const { sin, tan, tanh, erf, log1p, expm1, sqrt, sign, round, floor, ceil, gelu, silu } = ops;
   const odd = { sin, tan, tanh, erf, log1p, expm1, sqrt, sign, round, floor, ceil, gelu, silu };
   for (const [name, f] of Object.entries(odd)) {
@@ -150,7 +164,7 @@ onCpu("a negative zero stays one", async () => {
   await check([["round", ops.round(tensor([-0.3, -0.5, 0.5])), [-0, -0, 0]]]);
 });
 
-onCpu("0 is larger than -0: in pairs, beside constants, in reductions", async () => {
+onEachDevice("0 is larger than -0: in pairs, beside constants, in reductions", async () => {
   const x = tensor([-0, 0, -0, 0, NaN, -1, 1]);
   const y = tensor([0, -0, -0, 0, 1, -0, 0]);
   await check([
@@ -188,7 +202,7 @@ onCpu("0 is larger than -0: in pairs, beside constants, in reductions", async ()
   }
 });
 
-onCpu("every NaN is one, whatever its bits", async () => {
+onEachDevice("every NaN is one, whatever its bits", async () => {
   const bits = Uint32Array.from({ length: 64 }, (_, k) => (k % 2 ? 0xff800001 : 0x7f800001) + k * 0x1f0f3);
   const x = ops.bitcast(tensor(bits), "f32");
   const { exp, expm1, log, log1p, sqrt, rsqrt, sigmoid, softplus, silu, gelu, relu, abs } = ops;
@@ -202,7 +216,7 @@ onCpu("every NaN is one, whatever its bits", async () => {
   }
 });
 
-onCpu("variance with a correction of the count or more", async () => {
+onEachDevice("variance with a correction of the count or more", async () => {
   const two = tensor([1, 3]);
   await check([
     ["Infinity", ops.stack([2, 3, 100].map((correction) => ops.variance(two, { correction }))), [

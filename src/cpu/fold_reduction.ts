@@ -12,11 +12,20 @@ import { binary } from "./expression_operations.ts";
 
 interface Accumulator {
   readonly value: Local;
-  /** For max and min of f32 the lanes that have met NaN, for argMax and argMin the index. */
+  /** For argMax and argMin the index. For max and min of f32: see `Extremum`. */
   readonly extra: Local;
-  /** For max of f32 the sign bit that all values have in common, for min that of any: what a 0 has. */
-  readonly sign: Local;
+  readonly bits: Local;
 }
+
+/**
+ * An extremum of f32 is found from three of the bits as integers, one instruction each: `value` is the largest signed
+ * one, so the largest float if any is not negative; `extra` the smallest unsigned one, so the float closest to
+ * 0 from above, or else from below; `bits` the largest unsigned one, so the smallest float if any is negative.
+ * NaN of either sign is beyond the infinity of that sign. And −0 is below 0, which no comparison of floats says.
+ */
+const extremum = { value: "i32x4.max_s", extra: "i32x4.min_u", bits: "i32x4.max_u" } as const;
+type Extremum = keyof typeof extremum;
+const partsOfExtremum = Object.keys(extremum) as Extremum[];
 
 const noIndex = 0x7fffffff;
 
@@ -55,7 +64,7 @@ export class Reduction {
       () =>
         many(
           options.width,
-          () => ({ value: f.local("v128"), extra: f.local("v128"), sign: f.local("v128") }),
+          () => ({ value: f.local("v128"), extra: f.local("v128"), bits: f.local("v128") }),
         ),
     );
     if (options.inBlocks && combine === "sum" && dtype === "f32") {
@@ -74,11 +83,12 @@ export class Reduction {
   /** Sets the accumulators to the value of an empty reduction. */
   start(): void {
     const { f } = this.emitter;
-    for (const { value, extra, sign } of this.#accumulators.flat()) {
-      this.#identity();
-      f.set(value);
-      if (this.#isArg) f.i32x4(noIndex).set(extra);
-      else if (this.#isExtremum) f.i32x4(0).set(extra).i32x4(this.#larger ? -1 : 0).set(sign);
+    for (const accumulator of this.#accumulators.flat()) {
+      for (const part of this.#parts) {
+        this.#identity();
+        f.set(accumulator[part]);
+      }
+      if (this.#isArg) f.i32x4(noIndex).set(accumulator.extra);
     }
     for (const sum of this.#blocks?.flat() ?? []) f.i32x4(0).set(sum);
   }
@@ -101,18 +111,22 @@ export class Reduction {
       emitter.vector.select();
     }
     const x = f.keep();
-    f.get(accumulator.value).get(x);
-    this.#combine();
-    f.set(accumulator.value);
-    if (this.#isExtremum) {
-      f.get(accumulator.extra).get(x).get(x).op("f32x4.ne").op("v128.or").set(accumulator.extra);
-      f.get(accumulator.sign).get(x).op(this.#joinSigns).set(accumulator.sign);
-    }
+    this.#combine(accumulator, () => x);
   }
 
-  /** max and min of f32 take the first of −0 and 0, so the right sign is found beside them. */
-  get #joinSigns(): "v128.and" | "v128.or" {
-    return this.#larger ? "v128.and" : "v128.or";
+  /** The parts of an accumulator that are combined. */
+  get #parts(): readonly Extremum[] {
+    return this.#isExtremum ? partsOfExtremum : ["value"];
+  }
+
+  /** Combines the parts of an accumulator with others. */
+  #combine(accumulator: Accumulator, other: (part: Extremum) => Local): void {
+    const { f } = this.emitter;
+    for (const part of this.#parts) {
+      f.get(accumulator[part]).get(other(part));
+      this.#join(part);
+      f.set(accumulator[part]);
+    }
   }
 
   /** Adds what has been accumulated in f32 to the float64 sums, and begins again. */
@@ -122,23 +136,22 @@ export class Reduction {
       this.#merge(result);
       const accumulators = this.#accumulators[result]!;
       const { value } = accumulators[0]!;
-      f.get(value).op("f64x2.promote_low_f32x4").get(low).op("f64x2.add").set(low);
-      f.get(value).get(value).shuffle(2, 3, 2, 3).op("f64x2.promote_low_f32x4").get(high).op("f64x2.add").set(
-        high,
-      );
+      [low, high].forEach((sum, half) => {
+        this.emitter.vector.promote(value, half as 0 | 1);
+        f.get(sum).op("f64x2.add").set(sum);
+      });
       for (const { value } of accumulators) f.i32x4(0).set(value);
     });
   }
 
-  /** [a, b] -> their combination (NaN aside, which max and min of f32 track). */
-  #combine(): void {
+  /** [a, b] -> their combination. */
+  #join(part: Extremum): void {
     const { combine, dtype } = this.stage;
-    if (this.#isExtremum) this.emitter.f.op(this.#larger ? "f32x4.pmax" : "f32x4.pmin");
-    else {binary(
-        this.emitter.vector,
-        combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max",
-        dtype,
-      );}
+    if (this.#isExtremum) this.emitter.f.op(extremum[part]);
+    else {
+      const operation = combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max" | "min";
+      binary(this.emitter.vector, operation, dtype);
+    }
   }
 
   #argStep(accumulator: Accumulator, mask: Local | undefined): void {
@@ -179,14 +192,17 @@ export class Reduction {
       for (const sum of blocks) f.get(sum).op("f32x4.demote_f64x2_zero");
       return f.shuffle(0, 1, 4, 5).keep();
     }
-    const { value, extra, sign } = this.#accumulators[result]![0]!;
+    const { value, extra, bits } = this.#accumulators[result]![0]!;
     if (this.#isArg) { // a lane that has met nothing but the identity has its first element as the extremum
       f.i32x4(0).get(extra).get(extra).i32x4(noIndex).op("i32x4.eq");
       vector.select();
     } else if (this.#isExtremum) {
-      f.get(sign).i32x4(-0x80000000).op("v128.and").get(value).get(value).f32x4(0).op("f32x4.eq");
+      // The least negative float, or the most negative one, where there is such a one.
+      const [negative, sign] = this.#larger ? [extra, value] : [bits, bits];
+      f.get(negative).get(this.#larger ? value : extra).get(sign).i32(31).op("i32x4.shr_s");
       vector.select();
-      f.get(extra).op("v128.or"); // all ones are a NaN
+      f.get(value).i32x4(0x7f800000).op("i32x4.gt_s").get(bits).i32x4(-0x800000).op("i32x4.gt_u");
+      f.op("v128.or").op("v128.or"); // all ones are a NaN
     } else {
       return value;
     }
@@ -204,38 +220,24 @@ export class Reduction {
       return f.get(sum).get(sum).shuffle(0, 0, 0, 0).keep();
     }
     this.#merge(result);
-    const { value, extra, sign } = this.#accumulators[result]![0]!;
-    if (this.#isArg) {
-      this.#argAcross(value, extra);
-      return this.lanes(result);
-    }
-    const across = (local: Local, combine: () => void): void => {
-      f.get(local);
-      vector.acrossLanes(combine);
-      f.set(local);
-    };
-    across(value, () => this.#combine());
-    if (this.#isExtremum) {
-      across(extra, () => f.op("v128.or"));
-      across(sign, () => f.op(this.#joinSigns));
+    const accumulator = this.#accumulators[result]![0]!;
+    if (this.#isArg) this.#argAcross(accumulator.value, accumulator.extra);
+    else {
+      for (const part of this.#parts) {
+        f.get(accumulator[part]);
+        vector.acrossLanes(() => this.#join(part));
+        f.set(accumulator[part]);
+      }
     }
     return this.lanes(result);
   }
 
   /** Combines the accumulators of a result into its first. */
   #merge(result: number): void {
-    const { f } = this.emitter;
     const accumulators = this.#accumulators[result]!;
     for (let distance = accumulators.length >> 1; distance > 0; distance >>= 1) {
       for (let k = 0; k < distance; k++) {
-        const [a, b] = [accumulators[k]!, accumulators[k + distance]!];
-        f.get(a.value).get(b.value);
-        this.#combine();
-        f.set(a.value);
-        if (this.#isExtremum) {
-          f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
-          f.get(a.sign).get(b.sign).op(this.#joinSigns).set(a.sign);
-        }
+        this.#combine(accumulators[k]!, (part) => accumulators[k + distance]![part]);
       }
     }
   }

@@ -103,10 +103,8 @@ export function expOfNegative(v: Vector, x: Local): void {
   f.get(shifted).i32(23).op("i32x4.shl").op("f32x4.mul");
 }
 
-/**
- * eˣ − 1 where −20 ≤ x: 2ⁿ (eʳ − 1) + (2ⁿ − 1), halved so that n = 128 is in range. Returns 2ⁿ⁻¹ and eʳ − 1.
- */
-function expm1Above(v: Vector, x: Local): { half: Local; tail: Local } {
+/** eˣ − 1 where −18 ≤ x: 2ⁿ (eʳ − 1) + (2ⁿ − 1), halved so that n = 128 is in range. */
+function expm1Above(v: Vector, x: Local): void {
   const { f } = v;
   const { shifted, r } = reduceExponent(v, x);
   const square = f.get(r).get(r).op("f32x4.mul").keep();
@@ -118,7 +116,6 @@ function expm1Above(v: Vector, x: Local): { half: Local; tail: Local } {
   v.multiplyAdd(() => f.get(tail), () => f.get(half).f32x4(-0.5).op("f32x4.add"));
   const result = f.keep();
   f.get(result).get(result).op("f32x4.add");
-  return { half, tail };
 }
 
 /** eˣ − 1; error below 2 ulp. */
@@ -135,25 +132,13 @@ export function withSignOf(v: Vector, x: Local): void {
   v.f.get(x).i32x4(-0x80000000).op("v128.and").op("v128.or");
 }
 
-/**
- * tanh |x| = −e / (1 + t) of t = e^(−2|x|) and e = t − 1; above ½ it is 1 − 2t / (1 + t), where the errors of e
- * and of the quotient would be twice as large. With the sign of x; error below 2.5 ulp.
- */
+/** tanh x = −e / (2 + e) of e = e^(−2|x|) − 1, with the sign of x; error below 3 ulp. */
 export function tanh(v: Vector, x: Local): void {
   const { f } = v;
-  f.get(x).op("f32x4.abs").f32x4(-2).op("f32x4.mul").f32x4(-20).op("f32x4.pmax");
-  const { half, tail } = expm1Above(v, f.keep());
+  f.get(x).op("f32x4.abs").f32x4(-2).op("f32x4.mul").f32x4(-18).op("f32x4.pmax");
+  expm1Above(v, f.keep());
   const e = f.keep();
-  f.get(half);
-  v.multiplyAdd(() => f.get(tail), () => f.get(half)); // t / 2
-  f.f32x4(4).op("f32x4.mul").get(e).op("f32x4.abs").get(x).op("f32x4.abs").f32x4(0.55).op("f32x4.gt");
-  const isLarge = f.keep();
-  f.get(isLarge);
-  v.select();
-  f.f32x4(2).get(e).op("f32x4.add").op("f32x4.div");
-  const quotient = f.keep();
-  f.f32x4(1).get(quotient).op("f32x4.sub").get(quotient).get(isLarge);
-  v.select();
+  f.get(e).op("f32x4.abs").f32x4(2).get(e).op("f32x4.add").op("f32x4.div");
   withSignOf(v, x);
 }
 

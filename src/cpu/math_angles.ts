@@ -23,17 +23,16 @@ const twoOverPi = [0x145f306d, 0x19391054, 0x14fe13ab, 0x1d1f534d, 0x1b81b6c5, 0
 /** Adding it rounds a float64 to an integer, which then sits in the low bits. */
 const magic = 1.5 * 2 ** 52;
 
-/** An angle less a whole number n of quarter turns, of which only the low bits count: r + low, in two f32. */
+/** An angle less a whole number n of quarter turns; only the low bits of n count. */
 interface Reduced {
   readonly n: Local;
   readonly r: Local;
-  readonly low: Local;
 }
 
 /** Two float64 of the angle each, for the low and the high lanes: the quarter turns + `magic`, and the rest. */
 type ReduceHalf = (v: Vector, wide: Local) => { shifted: Local; rest: Local };
 
-/** x = n π/2 + r + low. */
+/** x = n π/2 + r. */
 function reduceAngle(v: Vector, x: Local): Reduced {
   const { f } = v;
   const reduced = reduceBy(v, x, reduceSmall);
@@ -41,7 +40,7 @@ function reduceAngle(v: Vector, x: Local): Reduced {
   const isLarge = f.keep();
   f.get(isLarge).op("v128.any_true").if(() => {
     const exact = reduceBy(v, x, reduceLarge);
-    for (const part of ["n", "r", "low"] as const) {
+    for (const part of ["n", "r"] as const) {
       f.get(exact[part]).get(reduced[part]).get(isLarge);
       v.select();
       f.set(reduced[part]);
@@ -58,13 +57,7 @@ function reduceBy(v: Vector, x: Local, reduce: ReduceHalf): Reduced {
   });
   const n = f.get(halves[0]!.shifted).get(halves[1]!.shifted).shuffle(0, 2, 4, 6).keep();
   for (const { rest } of halves) f.get(rest).op("f32x4.demote_f64x2_zero");
-  const r = f.shuffle(0, 1, 4, 5).keep();
-  halves.forEach(({ rest }, half) => {
-    f.get(rest);
-    v.promote(r, half as 0 | 1);
-    f.op("f64x2.sub").op("f32x4.demote_f64x2_zero");
-  });
-  return { n, r, low: f.shuffle(0, 1, 4, 5).keep() };
+  return { n, r: f.shuffle(0, 1, 4, 5).keep() };
 }
 
 /** After Cody and Waite: exact to an ulp of r up to `large`. */
@@ -95,14 +88,13 @@ function reduceLarge({ f }: Vector, wide: Local): { shifted: Local; rest: Local 
   return { shifted: turns, rest: f.get(part).f64x2(Math.PI / 2).op("f64x2.mul").keep() };
 }
 
-/** sin (r + low) and cos r for |r| ≤ π/4. */
-function sineAndCosine(v: Vector, { r, low }: Reduced): { sine: Local; cosine: Local } {
+/** sin r and cos r for |r| ≤ π/4. */
+function sineAndCosine(v: Vector, { r }: Reduced): { sine: Local; cosine: Local } {
   const { f } = v;
   const square = f.get(r).get(r).op("f32x4.mul").keep();
   v.polynomial(square, sineTail);
   f.get(square).op("f32x4.mul");
-  v.multiplyAdd(() => f.get(r), () => f.get(low));
-  f.get(r).op("f32x4.add");
+  v.multiplyAdd(() => f.get(r), () => f.get(r));
   withSignOf(v, r); // the sum of 0 and −0 is 0
   const sine = f.keep();
   v.polynomial(square, [-0.5, ...cosineTail]).multiplyAdd(() => f.get(square), () => f.f32x4(1));
@@ -120,17 +112,17 @@ function sineOfQuadrant(v: Vector, x: Local, quarter: number): void {
   f.get(quadrant).i32(30).op("i32x4.shl").i32x4(-0x80000000).op("v128.and").op("v128.xor");
 }
 
-/** sin x; error below 1.5 ulp. */
+/** sin x; error below 1.6 ulp. */
 export function sin(v: Vector, x: Local): void {
   sineOfQuadrant(v, x, 0);
 }
 
-/** cos x; error below 1.5 ulp. */
+/** cos x; error below 1.6 ulp. */
 export function cos(v: Vector, x: Local): void {
   sineOfQuadrant(v, x, 1);
 }
 
-/** tan x = s/c, or −c/s in odd quadrants; error below 3 ulp. */
+/** tan x = s/c, or −c/s in odd quadrants; error below 3.5 ulp. */
 export function tan(v: Vector, x: Local): void {
   const { f } = v;
   const reduced = reduceAngle(v, x);
