@@ -93,7 +93,7 @@ function isRight(actual: number, expected: number, { dtype, isSlope = false, abs
   if (dtype !== "f32" || !Number.isFinite(expected) || expected === 0) return false;
   // What is below the normal numbers may be 0; what is just above them may be just below.
   if (Math.abs(expected) < leastNormal && actual === 0) return true;
-  const relative = isSlope ? 1e-5 : 1e-6;
+  const relative = isSlope ? 5e-5 : 1e-6;
   return Math.abs(actual - expected) <= absolute + relative * Math.max(Math.abs(expected), leastNormal);
 }
 
