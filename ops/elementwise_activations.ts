@@ -135,11 +135,8 @@ export function silu(x: TensorLike): Tensor {
 const multiply = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a, b });
 const plus = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "add", a, b });
 
-/** Φ(x) = ½(1 + erf(x / √2)), the distribution function of the normal distribution. */
-function normalDistribution(x: Expr): Expr {
-  const scaled = multiply(x, number(Math.SQRT1_2));
-  return plus(multiply({ kind: "unary", dtype: "f32", op: "erf", x: scaled }, number(0.5)), number(0.5));
-}
+/** Φ(x), the distribution function of the normal distribution. */
+const normalDistribution = (x: Expr): Expr => ({ kind: "unary", dtype: "f32", op: "normalCdf", x });
 
 /** φ(x) = Φ'(x). */
 function normalDensity(x: Expr): Expr {

@@ -22,7 +22,7 @@ for (const promised of promises) {
   const found = new Map<DeviceName, Finding[]>();
   for (const device of devices) {
     await setDevice(device);
-    found.set(device, await measure(promised, density));
+    found.set(device, await measure(promised, device, density));
   }
   promised.ranges.forEach((range, k) => {
     const cells = devices.map((device) => {

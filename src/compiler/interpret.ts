@@ -6,7 +6,7 @@
  * @module
  */
 import { arrayType, type DType, storedValue, type TensorData } from "../dtype.ts";
-import { erf } from "../special_functions.ts";
+import { erf, erfc } from "../special_functions.ts";
 import {
   type Affine,
   type Contraction,
@@ -51,6 +51,8 @@ export function applyUnary(op: (Expr & { kind: "unary" })["op"], x: number, dtyp
       return Math.tanh(x);
     case "erf":
       return erf(x);
+    case "normalCdf":
+      return 0.5 * erfc(-x * Math.SQRT1_2);
     case "floor":
       return Math.floor(x);
     case "ceil":

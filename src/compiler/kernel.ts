@@ -46,6 +46,7 @@ export type UnaryOp =
   | "tan"
   | "tanh"
   | "erf"
+  | "normalCdf" // ½ erfc(−x / √2), the distribution function of the normal distribution
   | "floor"
   | "ceil"
   | "round" // half to even

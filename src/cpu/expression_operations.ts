@@ -6,7 +6,7 @@
 import type { DType } from "../dtype.ts";
 import type { BinaryOp, UnaryOp } from "../compiler/kernel.ts";
 import type { Local } from "./assembler.ts";
-import { type Elementary, erf, exp, expm1, expOfNegative, log, log1p, tanh } from "./math.ts";
+import { type Elementary, erf, exp, expm1, expOfNegative, log, log1p, normalCdf, tanh } from "./math.ts";
 import { cos, sin, tan } from "./math_angles.ts";
 import { floatModulo, pow } from "./math_powers.ts";
 import type { Vector } from "./vector.ts";
@@ -23,6 +23,7 @@ const inlined: Partial<Record<UnaryForm, Elementary>> = {
   log1p,
   tanh,
   erf,
+  normalCdf,
 };
 const called: Partial<Record<UnaryForm, Elementary>> = { sin, cos, tan };
 

@@ -86,7 +86,7 @@ function cost(roots: readonly Expr[], axis: number): number {
   return sum;
 }
 
-const heavy = new Set(["exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "tan"]);
+const heavy = new Set(["exp", "expm1", "log", "log1p", "tanh", "erf", "normalCdf", "sin", "cos", "tan"]);
 
 /** Neighbouring lanes in one access, the same value for all, or one access for each lane. */
 function accessCost(form: Affine, axis: number): number {

@@ -152,6 +152,14 @@ export function erf(v: Vector, x: Local): void {
   v.multiplyAdd(() => f.get(z), () => f.get(z).f32x4(0.25).op("f32x4.mul"));
 }
 
+/** Φ(x) = ½ + ½ erf(x / √2); error below 1e-7. */
+export function normalCdf(v: Vector, x: Local): void {
+  const { f } = v;
+  f.get(x).f32x4(Math.SQRT1_2).op("f32x4.mul");
+  erf(v, f.keep());
+  v.multiplyAdd(() => f.f32x4(0.5), () => f.f32x4(0.5));
+}
+
 /** x = 2^exponent · mantissa with mantissa in [√½, √2), for positive finite x; exponent is an integer. */
 export function splitExponent(v: Vector, x: Local): { exponent: Local; mantissa: Local } {
   const { f } = v;

@@ -16,6 +16,8 @@
 
 /** Sources of functions, which begin with their parameters, and of structures, which begin with their members. F, I, U, B stand for the types of a width. */
 export const elementary = {
+  // |x|: Mesa's abs of a constant −0 is −0.
+  size: `(x: F) -> F { return bitcast<F>(bitcast<U>(x) & U(0x7fffffffu)); }`,
   opposite: `(x: F) -> F { return bitcast<F>(bitcast<U>(x) ^ U(0x80000000u)); }`,
   upper: `(x: F) -> F { return bitcast<F>(bitcast<U>(x) & U(0xfffff000u)); }`,
   withSignOf: `(y: F, x: F) -> F { return bitcast<F>(bitcast<U>(y) | (bitcast<U>(x) & U(0x80000000u))); }`,
@@ -52,7 +54,7 @@ export const elementary = {
     r * (F(0.0013932331f) + r * F(0.00019762573f))))));
   let half = bitcast<F>((I(n) + I(126)) << U(23u));
   let y = half * w - opposite_(half - F(0.5f));
-  return select(y + y, x, isNan_(x) | (abs(x) < F(3e-8f)));
+  return select(y + y, x, isNan_(x) | (size_(x) < F(3e-8f)));
 }`,
 
   // Bits of positive x as a normal number: a subnormal one is brought up by 2¹⁴⁹.
@@ -77,10 +79,11 @@ export const elementary = {
   let e = F(exponentOf_(x));
   let f = mantissaOf_(x) - F(1.0f);
   let y = e * F(0.693359375f) + (f + (e * F(-0.00021219444f) + f * f * logTail_(f)));
-  // From the bits of infinity on: infinity, NaN, and all that is negative.
-  let z = select(y, x, bitcast<U>(x) >= U(0x7f800000u));
-  let w = select(z, bitcast<F>(U(0x7fc00000u)), x < F(0.0f));
-  return select(w, bitcast<F>(U(0xff800000u)), x == F(0.0f));
+  // By the bits, lest a subnormal number is taken for 0: from infinity on, below −0, and 0 or −0.
+  let b = bitcast<U>(x);
+  let z = select(y, x, b >= U(0x7f800000u));
+  let w = select(z, bitcast<F>(U(0x7fc00000u)), b > U(0x80000000u));
+  return select(w, bitcast<F>(U(0xff800000u)), (b << U(1u)) == U(0u));
 }`,
   // log u + c / u, where u is 1 + x but for its last four bits, and c what is left of it.
   log1p: `(x: F) -> F {
@@ -91,13 +94,13 @@ export const elementary = {
   let f = select(mantissaOf_(u) - F(1.0f), x, near);
   let c = select((x + opposite_(u - F(1.0f))) / u, F(0.0f), near);
   let y = n * F(0.693359375f) + (f + (n * F(-0.00021219444f) + (c + f * f * logTail_(f))));
-  let z = select(y, x, !isFinite_(x) | (abs(x) < F(3e-8f)));
+  let z = select(y, x, !isFinite_(x) | (size_(x) < F(3e-8f)));
   let w = select(z, bitcast<F>(U(0x7fc00000u)), x < F(-1.0f));
   return select(w, bitcast<F>(U(0xff800000u)), x == F(-1.0f));
 }`,
 
   tanh: `(x: F) -> F {
-  let z = abs(x);
+  let z = size_(x);
   let q = z * z;
   let near = z + z * q * (F(-0.3333328f) + q * (F(0.1333141f) + q * (F(-0.053737268f) + q * (F(0.020631723f) +
     q * F(-0.005697346f)))));
@@ -106,7 +109,7 @@ export const elementary = {
 }`,
   // An odd polynomial up to 0.9; beyond it 1 − e^−g with a polynomial for g = −log erfc.
   erf: `(x: F) -> F {
-  let z = abs(x);
+  let z = size_(x);
   let q = z * z;
   let near = z + z * (F(0.12837915f) + q * (F(-0.37612507f) + q * (F(0.11281976f) + q * (F(-0.026773285f) +
     q * (F(0.00500416f) + q * F(-0.00060524617f))))));
@@ -115,6 +118,20 @@ export const elementary = {
     c * (F(-0.022315178f) + c * (F(0.0030654834f) + c * F(-0.00019821956f))))));
   let y = select(F(1.0f) - exp_(-g), near, z < F(0.9f));
   return withSignOf_(select(y, x, isNan_(x)), x);
+}`,
+
+  // Φ(−z) = e^(−z²/2) N(z) / D(z), exact to 6e-9. z² in two parts: the exponential of the first, which is exact, times
+  // that of the second, which is small.
+  normalCdf: `(x: F) -> F {
+  let z = min(size_(x), F(14.5f));
+  let h = upper_(z);
+  let d = (h - z) * (h + z) * F(0.5f);
+  let e = exp_(F(-0.5f) * h * h);
+  let n = F(0.5f) + z * (F(0.43829483f) + z * (F(0.18323506f) + z * (F(0.040633202f) + z * F(0.0041163056f))));
+  let m = F(1.0f) + z * (F(1.6744747f) + z * (F(1.2025028f) + z * (F(0.46947044f) + z * (F(0.10185878f) +
+    z * F(0.010317928f)))));
+  let tail = (e + e * (d + d * d * (F(0.5f) + d * (F(0.16666667f) + d * F(0.041666668f))))) * (n / m);
+  return select(select(F(1.0f) - tail, tail, x < F(0.0f)), x, isNan_(x));
 }`,
 
   // x ≥ 0 as so many quarters of a turn, and the rest from −π/4 to π/4.
@@ -188,18 +205,18 @@ export const elementary = {
   return F(1.0f) + z * (F(-0.5f) + z * (F(0.041666646f) + z * (F(-0.0013887309f) + z * F(0.000024432336f))));
 }`,
   sin: `(x: F) -> F {
-  let a = angle_(abs(x));
+  let a = angle_(size_(x));
   let y = select(sineWithin_(a.rest), cosineWithin_(a.rest), (a.turns & U(1u)) != U(0u));
   return bitcast<F>(bitcast<U>(y) ^ ((a.turns & U(2u)) << U(30u)) ^ (bitcast<U>(x) & U(0x80000000u)));
 }`,
   cos: `(x: F) -> F {
-  let a = angle_(abs(x));
+  let a = angle_(size_(x));
   let y = select(cosineWithin_(a.rest), sineWithin_(a.rest), (a.turns & U(1u)) != U(0u));
   return bitcast<F>(bitcast<U>(y) ^ (((a.turns + U(1u)) & U(2u)) << U(30u)));
 }`,
   // s/c, and in odd quarters −c/s.
   tan: `(x: F) -> F {
-  let a = angle_(abs(x));
+  let a = angle_(size_(x));
   let s = sineWithin_(a.rest);
   let c = cosineWithin_(a.rest);
   let odd = (a.turns & U(1u)) != U(0u);
@@ -233,7 +250,7 @@ export const elementary = {
 }`,
   // 2^(b log₂ |a|), where every product that matters is exact; the special values of C99.
   pow: `(a: F, b: F) -> F {
-  let x = abs(a);
+  let x = size_(a);
   let c = clamp(b, F(-4294967296.0f), F(4294967296.0f));
   let l = log2Parts_(x);
   let ch = upper_(c);
@@ -249,14 +266,14 @@ export const elementary = {
   let size = scaled_(w - near, I(n));
   let isRising = (b > F(0.0f)) == (x > F(1.0f));
   let limit = select(F(0.0f), bitcast<F>(U(0x7f800000u)), isRising);
-  let isLimit = (x == F(0.0f)) | !isFinite_(x);
+  let isLimit = (bitcast<U>(x) == U(0u)) | !isFinite_(x);
   let whole = floor(b) == b;
   let half = b * F(0.5f);
   let odd = whole & (floor(half) != half);
   let isOne = (a == F(1.0f)) | (b == F(0.0f));
   let y = select(select(size, limit, isLimit), F(1.0f), isOne);
   let signed = bitcast<F>(bitcast<U>(y) | select(U(0u), bitcast<U>(a) & U(0x80000000u), odd));
-  let known = select(signed, bitcast<F>(U(0x7fc00000u)), (a < F(0.0f)) & !isLimit & !whole);
+  let known = select(signed, bitcast<F>(U(0x7fc00000u)), (bitcast<U>(a) >= U(0x80000000u)) & !isLimit & !whole);
   return select(known, a + b, (isNan_(a) | isNan_(b)) & !isOne);
 }`,
 } as const;

@@ -11,7 +11,7 @@ import type { DType } from "../dtype.ts";
 import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
 import type { Block } from "./wgsl.ts";
 import type { AxisValue } from "./wgsl_axes.ts";
-import { isArithmetic, operandToHide, type Origin, originOf } from "./wgsl_rewriting.ts";
+import { hidesConstants, operandToHide, type Origin, originOf } from "./wgsl_rewriting.ts";
 import {
   binaryText,
   castText,
@@ -320,16 +320,14 @@ export class Emitter {
   /** The operands as a compiler may see them. */
   #operands(expr: Expr, operands: readonly Expr[]): Value[] {
     const values = operands.map((operand) => this.value(operand));
-    const numbers = operands.flatMap((operand, k) => operand.dtype === "bool" ? [] : values[k]!);
-    if (isArithmetic(expr) || numbers.every((value) => value.isLiteral)) {
-      operands.forEach((operand, k) => values[k] = this.operand(operand));
-    }
+    const isKnown = operands.every(({ dtype }, k) => dtype === "bool" || values[k]!.isLiteral);
+    if (isKnown || hidesConstants(expr)) operands.forEach((operand, k) => values[k] = this.operand(operand));
     if (values.every((value) => value.isLiteral)) {
       // WGSL refuses constant expressions that overflow, such as 1 / 0: a variable is not constant.
       const [dtype, text] = [operands[0]!.dtype, values[0]!.text];
       values[0] = { text: this.block.at(0).variable(dtype, 1, text), width: 1, depth: 0 };
     }
-    if (isArithmetic(expr)) {
+    if (expr.kind === "binary" && expr.dtype === "f32") {
       const hidden = operandToHide(expr.op, values[0]!, values[1]!);
       if (hidden !== undefined) values[hidden] = this.#hidden(values[hidden]!);
     }
@@ -337,29 +335,46 @@ export class Emitter {
   }
 
   #binary(expr: Expr & { kind: "binary" }): Value {
-    const constant = expr.a.dtype === "f32" && expr.b.kind === "constant" ? expr.b.value : undefined;
-    if (expr.op === "pow" && constant !== undefined) {
-      const power = this.#power(expr, constant);
-      if (power !== undefined) return power;
-    }
-    return this.#apply(
-      expr,
-      [expr.a, expr.b],
-      (width, ...operands) => {
-        // One order, so that what is equal has one name.
-        const [a, b] = ["add", "mul"].includes(expr.op) ? operands.sort() : operands;
-        return binaryText(expr.op, a!, b!, expr.a.dtype, width, this.block.shader.helpers);
-      },
-    );
+    const { op, a: { dtype } } = expr;
+    const { helpers } = this.block.shader;
+    const simpler = dtype === "f32" ? this.#wholePower(expr) ?? this.#limited(expr) : undefined;
+    return simpler ?? this.#apply(expr, [expr.a, expr.b], (width, ...operands) => {
+      // One order, so that what is equal has one name.
+      const [a, b] = op === "add" || op === "mul" ? operands.sort() : operands;
+      return binaryText(op, a!, b!, dtype, width, helpers);
+    });
   }
 
-  /** Whole powers that are exact to an ulp, and cheaper than the general one. */
-  #power({ a: base }: Expr & { kind: "binary" }, exponent: number): Value | undefined {
-    const multiply = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a, b });
-    if (exponent === 1) return this.value(base);
-    if (exponent === 2) return this.value(multiply(base, base));
-    if (exponent === 3) return this.value(multiply(multiply(base, base), base));
-    return undefined;
+  /** Whole powers that products give to an ulp, cheaper than the general power. */
+  #wholePower({ op, a, b }: Expr & { kind: "binary" }): Value | undefined {
+    if (op !== "pow" || b.kind !== "constant") return undefined;
+    const multiply = (x: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a: x, b: a });
+    switch (b.value) {
+      case 1:
+        return this.value(a);
+      case 2:
+        return this.value(multiply(a));
+      case 3:
+        return this.value(multiply(multiply(a)));
+      default:
+        return undefined;
+    }
+  }
+
+  /** The larger or smaller of a value and a constant. */
+  #limited(expr: Expr & { kind: "binary" }): Value | undefined {
+    const { op, a, b } = expr;
+    const [x, limit] = b.kind === "constant" ? [a, b] : [b, a];
+    if ((op !== "max" && op !== "min") || limit.kind !== "constant" || x.kind === "constant") {
+      return undefined;
+    }
+    if (Number.isNaN(limit.value) || Object.is(limit.value, -0)) return undefined;
+    const helper = op === "max" ? "maxWith" : "minWith";
+    return this.#apply(
+      expr,
+      [x, limit],
+      (width, x, limit) => `${this.block.shader.helpers.use(helper, width)}(${x}, ${limit})`,
+    );
   }
 
   /** `value` where the condition holds, else the fill. */

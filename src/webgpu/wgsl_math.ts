@@ -59,13 +59,20 @@ const basic = {
   let both = bitcast<F>(bitcast<U>(a) | bitcast<U>(b));
   return select(min(a, b), both, (a == b) | isNan_(a) | isNan_(b));
 }`,
-  sign: `(x: F) -> F { return select(x, select(F(-1.0f), F(1.0f), x > F(0.0f)), abs(x) > F(0.0f)); }`,
+  // The larger and the smaller of x and a constant that is neither NaN nor −0.
+  maxWith: `(x: F, c: F) -> F { return select(select(x, c, x <= c), x, isNan_(x)); }`,
+  minWith: `(x: F, c: F) -> F { return select(select(x, c, x > c), x, isNan_(x)); }`,
+  // By the bits, from the least positive number to infinity, since a compiler may take subnormal numbers for 0.
+  sign: `(x: F) -> F {
+  return select(x, withSignOf_(F(1.0f), x), bitcast<U>(size_(x)) - U(1u) < U(0x7f800000u));
+}`,
+  toBool: `(x: F) -> B { return (bitcast<U>(x) << U(1u)) != U(0u); }`,
 
   // The exact remainder, whose quotient may have 277 bits, and the divisor where the signs differ. |a| = ma · 2^ea,
   // |b| = mb · 2^eb with a highest bit of mb; r · 2^d mod mb is found 20 bits at a time.
   modFloat: `(a: F, b: F) -> F {
-  let x = bitcast<U>(abs(a));
-  let y = bitcast<U>(abs(b));
+  let x = bitcast<U>(size_(a));
+  let y = bitcast<U>(size_(b));
   let ma = (x & U(0x007fffffu)) | select(U(0x00800000u), U(0u), x < U(0x00800000u));
   let m = (y & U(0x007fffffu)) | select(U(0x00800000u), U(0u), y < U(0x00800000u));
   let zeros = countLeadingZeros(m | U(1u)) - U(8u);
@@ -87,10 +94,10 @@ ${
   let normal = bits + (bitcast<U>(exponent) << U(23u));
   let isTiny = bitcast<I>(bits >> U(23u)) + exponent < I(1);
   let size = bitcast<F>(select(select(normal, tiny, isTiny), U(0u), r == U(0u)));
-  let rest = withSignOf_(select(size, abs(a), d < I(0)), a);
-  let floored = select(rest, rest + b, (rest < F(0.0f)) != (b < F(0.0f)));
-  let result = select(floored, withSignOf_(F(0.0f), b), rest == F(0.0f));
-  return select(result, bitcast<F>(U(0x7fc00000u)), !isFinite_(a) | isNan_(b) | (b == F(0.0f)));
+  let rest = withSignOf_(select(size, size_(a), d < I(0)), a);
+  let floored = select(rest, rest + b, (bitcast<U>(a) ^ bitcast<U>(b)) >= U(0x80000000u));
+  let result = select(floored, withSignOf_(F(0.0f), b), (bitcast<U>(rest) << U(1u)) == U(0u));
+  return select(result, bitcast<F>(U(0x7fc00000u)), !isFinite_(a) | isNan_(b) | (y == U(0u)));
 }`,
   // r · 2ˢ mod m for r < m < 2²⁴ and s ≤ 20. The quotient is at most one off, and so the lower 32 bits of what remains
   // are all of it.
@@ -109,7 +116,11 @@ ${
   return select(floored, I(0), b == I(0));
 }`,
   modUint: `(a: U, b: U) -> U { return select(a % select(b, U(1u), b == U(0u)), U(0u), b == U(0u)); }`,
-  powInt: `(a: I, b: I) -> I { return bitcast<I>(powUint_(bitcast<U>(a), bitcast<U>(max(b, I(0))))); }`,
+  // A negative power is 1 / a^|b| truncated: of ±1 as for |b|, else 0.
+  powInt: `(a: I, b: I) -> I {
+  let y = bitcast<I>(powUint_(bitcast<U>(a), bitcast<U>(max(b, b & I(1)))));
+  return select(y, I(0), (b < I(0)) & (abs(a) != I(1)));
+}`,
   // By squaring; written out because loop turns are counted on the software adapter.
   powUint: `(a: U, b: U) -> U {
   var r = U(1u);
@@ -171,9 +182,10 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
   const isFloat = dtype === "f32";
   switch (op) {
     case "neg":
+      if (isFloat) return call("opposite");
       return dtype === "u32" ? `(${one(0)} - ${x})` : `(-${x})`;
     case "abs":
-      return dtype === "u32" ? x : `abs(${x})`;
+      return isFloat ? call("size") : dtype === "u32" ? x : `abs(${x})`;
     case "sign":
       return isFloat ? call("sign") : dtype === "i32" ? `sign(${x})` : `min(${x}, ${one(1)})`;
     case "not":
@@ -198,6 +210,7 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
     case "tan":
     case "tanh":
     case "erf":
+    case "normalCdf":
       return call(op);
     case "rsqrt":
       return `inverseSqrt(${x})`;
@@ -283,7 +296,7 @@ export function castText(x: string, from: DType, to: DType, width: Width, helper
   if (from === to) return x;
   const type = typeName(to, width);
   const zero = splat(literal(0, from), from, width);
-  if (to === "bool") return `(!(${x} == ${zero}))`;
+  if (to === "bool") return from === "f32" ? `${helpers.use("toBool", width)}(${x})` : `(${x} != ${zero})`;
   if (from === "f32") return `${helpers.use(to === "i32" ? "toInt" : "toUint", width)}(${x})`;
   return `${type}(${x})`;
 }

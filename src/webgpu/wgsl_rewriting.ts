@@ -45,12 +45,13 @@ export function originOf(expr: Expr, operands: readonly Operand[]): Origin | und
   }
 }
 
-/** Whether it is arithmetic on f32. */
-export function isArithmetic(expr: Expr): expr is Expr & { kind: "binary" } {
-  return expr.kind === "binary" && expr.dtype === "f32" && ["add", "sub", "mul", "div"].includes(expr.op);
+/** Whether constants among the f32 operands of an operation must be hidden. */
+export function hidesConstants(expr: Expr): boolean {
+  if (expr.kind === "unary") return true;
+  return expr.kind === "binary" && expr.dtype === "f32" && expr.op !== "max" && expr.op !== "min";
 }
 
-/** Which operand of f32 arithmetic must be hidden, if any. */
+/** Which operand of an operation on f32 must be hidden, if any. */
 export function operandToHide(op: BinaryOp, a: Operand, b: Operand): 0 | 1 | undefined {
   const own = a.origin === undefined && b.origin !== undefined ? 1 : 0;
   switch (op) {

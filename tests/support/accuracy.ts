@@ -3,6 +3,7 @@
  * of the floats. What each function promises is in `promises.ts`; a test holds both devices to it, and
  * `tests/accuracy_table.ts` prints what was measured.
  */
+import { device, type DeviceName } from "../../src/device.ts";
 import { tensor } from "../../src/tensor.ts";
 import type { Promised, Range } from "./promises.ts";
 import { randomSource } from "./check.ts";
@@ -87,8 +88,8 @@ export interface Finding {
   readonly tinyAt?: readonly number[];
 }
 
-/** Evaluates a function on the current device, and compares with the exact results, range by range. */
-export async function measure(promised: Promised, density: number): Promise<Finding[]> {
+/** Evaluates a function on a device, which is the current one, and compares with the exact results, range by range. */
+export async function measure(promised: Promised, device: DeviceName, density: number): Promise<Finding[]> {
   const { call, exact, samples, ranges } = promised;
   const operands = samples(density).map((values) => Float32Array.from(values));
   const tensors = operands.map((values) => tensor(values));
@@ -99,7 +100,7 @@ export async function measure(promised: Promised, density: number): Promise<Find
   for (let k = 0; k < actual.length; k++) {
     const x = operands.map((values) => values[k]!);
     const place = ranges.findIndex(({ holds }) => holds(...x));
-    if (place >= 0) compare(found[place]!, x, actual[k]!, exact(...x), ranges[place]!);
+    if (place >= 0) compare(found[place]!, device, x, actual[k]!, exact(...x));
   }
   return found;
 }
@@ -108,12 +109,13 @@ type Mutable = { -readonly [K in keyof Finding]: Finding[K] };
 
 function compare(
   finding: Mutable,
+  device: DeviceName,
   at: readonly number[],
   actual: number,
   exact: number,
-  { floor = 0, cpu, webgpu }: Range,
 ): void {
   finding.points++;
+  const { [device]: bound, floors: { [device]: floor } } = finding.range;
   const isTiny = exact !== 0 && Math.abs(exact) < leastNormal;
   const error = errorOf(actual, exact) *
     (floor === 0 ? 1 : ulp(exact) / ulp(Math.max(floor, Math.abs(exact))));
@@ -121,14 +123,28 @@ function compare(
     if (!(error <= finding.error)) [finding.error, finding.at] = [error, at];
     return;
   }
-  const tiny = error <= Math.max(cpu, webgpu) ? "kept" : actual === 0 ? "0" : "wrong";
+  const tiny = error <= bound ? "kept" : actual === 0 ? "0" : "wrong";
   const order = ["kept", "0", "wrong"];
   if (finding.tiny === undefined || order.indexOf(tiny) > order.indexOf(finding.tiny)) {
     [finding.tiny, finding.tinyAt] = [tiny, at];
   }
 }
 
+/** Holds a function to its promise on the current device. */
+export async function checkPromise(promised: Promised): Promise<void> {
+  const here = device()!;
+  for (const finding of await measure(promised, here, 4)) {
+    const { range, error, at, tiny, tinyAt } = finding;
+    if (keepsPromise(finding, here)) continue;
+    throw new Error(
+      tiny === "wrong"
+        ? `${promised.name}(${tinyAt!.join(", ")}) is neither 0 nor within ${range[here]} ulp`
+        : `${promised.name}(${at.join(", ")}) is ${error} ulp off; ${range.where}: at most ${range[here]}`,
+    );
+  }
+}
+
 /** Whether what was found is within what is promised. */
-export function keepsPromise({ range, error, tiny }: Finding, device: "cpu" | "webgpu"): boolean {
+export function keepsPromise({ range, error, tiny }: Finding, device: DeviceName): boolean {
   return error <= range[device] && tiny !== "wrong";
 }

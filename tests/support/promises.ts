@@ -18,8 +18,8 @@ export interface Range {
   /** Greatest errors in ulp. Half an ulp is a correctly rounded result, 0 an exact one. */
   readonly cpu: number;
   readonly webgpu: number;
-  /** Errors are counted in ulp of this number where the exact result is smaller. */
-  readonly floor?: number;
+  /** Errors are counted in ulp of these numbers where the exact result is smaller. */
+  readonly floors: { readonly cpu: number; readonly webgpu: number };
 }
 
 /** A function with its exact values in float64. */
@@ -33,12 +33,14 @@ export interface Promised {
   readonly ranges: readonly Range[];
 }
 
-/** Bounds of both devices: one number if they are equal. */
+/** Numbers of both devices: one if they are equal. */
 type Bounds = number | readonly [cpu: number, webgpu: number];
 
-function range(where: string, holds: Range["holds"], bounds: Bounds, floor?: number): Range {
-  const [cpu, webgpu] = typeof bounds === "number" ? [bounds, bounds] : bounds;
-  return { where, holds, cpu, webgpu, ...(floor !== undefined && { floor }) };
+function range(where: string, holds: Range["holds"], bounds: Bounds, floors: Bounds = 0): Range {
+  const both = (given: Bounds): readonly [number, number] =>
+    typeof given === "number" ? [given, given] : given;
+  const [[cpu, webgpu], [cpuFloor, webgpuFloor]] = [both(bounds), both(floors)];
+  return { where, holds, cpu, webgpu, floors: { cpu: cpuFloor, webgpu: webgpuFloor } };
 }
 
 const all = (bounds: Bounds): readonly Range[] => [range("all", () => true, bounds)];
@@ -165,8 +167,8 @@ export const promises: readonly Promised[] = [
   unary("expm1", ops.expm1, Math.expm1, all(2.5), [1, 0.3465736, ...overflow]),
   unary("log", ops.log, Math.log, all(1.5), [1, Math.SQRT2, Math.SQRT1_2, leastNormal]),
   unary("log1p", ops.log1p, Math.log1p, all(2.5), [1, 0.4142135, 0.2928932, leastNormal]),
-  unary("sin", ops.sin, Math.sin, all([1.6, 1.5]), quarterTurns),
-  unary("cos", ops.cos, Math.cos, all([1.6, 1.5]), quarterTurns),
+  unary("sin", ops.sin, Math.sin, all([1.6, 2]), quarterTurns),
+  unary("cos", ops.cos, Math.cos, all([1.6, 2]), quarterTurns),
   unary("tan", ops.tan, Math.tan, all(4), quarterTurns),
   unary("tanh", ops.tanh, Math.tanh, all(3), [0.5, 1, 9]),
   unary("erf", ops.erf, erf, all(4), [0.5, 1, 2, 4]),
@@ -176,7 +178,11 @@ export const promises: readonly Promised[] = [
     range("≥ −87", (x) => !(x < -87), 5),
     range("< −87, errors in ulp of 2⁻¹⁰⁰", () => true, 5, 2 ** -100),
   ], overflow),
-  unary("gelu", ops.gelu, (x) => x * erfc(-x * Math.SQRT1_2) / 2, all(4), [1, 3, 5, 13]),
+  unary("gelu", ops.gelu, (x) => x * erfc(-x * Math.SQRT1_2) / 2, [
+    range("≥ −½", (x) => !(x < -0.5), [4, 5]),
+    range("−12.7 to −½; cpu: errors in ulp of 1", (x) => !(x < -12.7), [4, 7], [1, 0]),
+    range("< −12.7, errors in ulp of 2⁻¹⁰⁰; cpu: of 1", () => true, 4, [1, 2 ** -100]),
+  ], [1, 3, 5, 13]),
 ];
 
 function roundHalfToEven(x: number): number {

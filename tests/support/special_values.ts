@@ -84,13 +84,25 @@ export function roundedReferenceOf(outputs: readonly Tensor[]): ReferenceArray[]
   return graph.outputs.map((place) => values[place]!);
 }
 
-/** Whether a result is the expected one: the same NaN, infinity or zero with its sign, else near it. */
-export function isRight(actual: number, expected: number, dtype: DType): boolean {
-  if (Object.is(actual, expected)) return true;
+/**
+ * Whether a result is the expected one: the same NaN, infinity or zero with its sign, else near it. Slopes are made of
+ * several operations, of whose zeros no one promises the sign.
+ */
+function isRight(actual: number, expected: number, { dtype, isSlope = false, absolute = 0 }: Kind): boolean {
+  if (Object.is(actual, expected) || (isSlope && actual === expected)) return true;
   if (dtype !== "f32" || !Number.isFinite(expected) || expected === 0) return false;
   // What is below the normal numbers may be 0; what is just above them may be just below.
   if (Math.abs(expected) < leastNormal && actual === 0) return true;
-  return Math.abs(actual - expected) <= 1e-6 * Math.max(Math.abs(expected), leastNormal);
+  const relative = isSlope ? 5e-5 : 1e-6;
+  return Math.abs(actual - expected) <= absolute + relative * Math.max(Math.abs(expected), leastNormal);
+}
+
+/** What a result is. */
+interface Kind {
+  readonly dtype: DType;
+  readonly isSlope?: boolean;
+  /** An error that is allowed anywhere. */
+  readonly absolute?: number;
 }
 
 /** The first results that are not right, in words. */
@@ -99,13 +111,13 @@ export function wrongResults(
   operands: readonly (readonly number[])[],
   actual: ArrayLike<number>,
   expected: ReferenceArray,
-  { dtype, signs = true }: { readonly dtype: DType; readonly signs?: boolean },
+  kind: Kind,
 ): string[] {
   const text = (x: number): string => Object.is(x, -0) ? "-0" : String(x);
   const wrong: string[] = [];
   expected.data.forEach((wanted, k) => {
     const got = actual[k]!;
-    if (isRight(got, wanted, dtype) || (!signs && got === 0 && wanted === 0)) return;
+    if (isRight(got, wanted, kind)) return;
     const at = operands.map((values) => text(values[k]!)).join(", ");
     wrong.push(`${name}: (${at}) gives ${text(got)}, not ${text(wanted)}`);
   });
