@@ -19,6 +19,7 @@ import {
   swapAxes,
   transpose,
 } from "../ops/mod.ts";
+import { requireChoice } from "../ops/common.ts";
 import { formatShape, ShapeError } from "../src/errors.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { DropRates } from "./config.ts";
@@ -26,6 +27,9 @@ import { channelAttention } from "./cross_attention.ts";
 import { mapOf, normalize, pointwise, sideOf, tokensOf } from "./layers.ts";
 import type { AllSparkParams, MemoryState, Projections } from "./parameters.ts";
 import { groupChannels, type Grouping, readMemory, writeMemory } from "./semantic_memory.ts";
+
+/** What `evalKeys` may be. */
+export const keySources: readonly string[] = ["self", "memory"];
 
 /** Options of {@linkcode allspark}. */
 export interface AllSparkOptions {
@@ -74,6 +78,7 @@ interface Dropping {
  * @param options See {@linkcode AllSparkOptions}.
  * @returns The features, the new memory, and, where logits were given, the class of each unlabeled channel `[B, C]` i32.
  * @throws {ShapeError} If the halves are not equal, or sizes do not fit parameters or memory.
+ * @throws {RangeError} If `grouping` or `evalKeys` is another word.
  */
 export function allspark(
   params: AllSparkParams,
@@ -82,6 +87,7 @@ export function allspark(
   options: AllSparkOptions = {},
 ): { features: Tensor; memState: MemoryState; channelClass?: Tensor } {
   const { logits, useMemory = true, train = false, key, heads = 2, grouping, evalKeys = "self" } = options;
+  requireChoice("apply allspark", "evalKeys", evalKeys, keySources);
   checkFeatures(params, e4, heads, logits);
   const side = sideOf(e4);
   const channels = e4.shape[1]!;

@@ -76,8 +76,9 @@ const variants: Record<string, MitSizes> = {
  * ```
  */
 export function mitSizes(variant: MitVariant): MitSizes {
+  const isKnown = typeof variant !== "string" || Object.hasOwn(variants, variant);
   const sizes = typeof variant === "string" ? variants[variant] : variant;
-  if (sizes === undefined) {
+  if (!isKnown || sizes === undefined) {
     throw new RangeError(
       `Cannot make encoder ${variant as string}: it must be b0 to b5, or { dims, depths, heads, srRatios }`,
     );

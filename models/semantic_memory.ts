@@ -35,6 +35,7 @@ import {
   tile,
   where,
 } from "../ops/mod.ts";
+import { requireChoice } from "../ops/common.ts";
 import { formatShape, ShapeError } from "../src/errors.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { stopGradient } from "../src/transforms/mod.ts";
@@ -42,6 +43,9 @@ import type { MemoryState } from "./parameters.ts";
 
 /** What channels are compared with: class scores, as in the official code, or probabilities, as in the paper. */
 export type Grouping = "logits" | "probabilities";
+
+/** All of {@linkcode Grouping}. */
+export const groupings: readonly Grouping[] = ["logits", "probabilities"];
 
 /**
  * Channel-wise Semantic Grouping (AllSpark, section 3.4): the class of every channel, which is the class whose map
@@ -53,6 +57,7 @@ export type Grouping = "logits" | "probabilities";
  * @param logits Class scores of the same images, at any size; they are resized to `side`.
  * @param options `side` `[h, w]`; `grouping`, default "logits".
  * @throws {ShapeError} If the shapes do not fit.
+ * @throws {RangeError} If the grouping is another word.
  */
 export function groupChannels(
   channels: Tensor,
@@ -60,6 +65,7 @@ export function groupChannels(
   options: { readonly side: readonly [number, number]; readonly grouping?: Grouping },
 ): Tensor {
   const { side, grouping = "logits" } = options;
+  requireChoice("group channels", "grouping", grouping, groupings);
   const [batch, , count] = channels.shape as [number, number, number];
   if (logits.ndim !== 4 || logits.shape[0] !== batch || side[0] * side[1] !== count) {
     throw new ShapeError(

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { requireChoice } from "../ops/common.ts";
 import { add, cast, crossEntropy, maximum, ohemCrossEntropy, type TensorLike, zeros } from "../ops/mod.ts";
 import { ShapeError } from "../src/errors.ts";
 import { formatShape } from "../src/errors.ts";
@@ -17,7 +18,8 @@ import type { ModelConfig } from "./config.ts";
 import { initModel } from "./init.ts";
 import type { Model, ModelParams } from "./parameters.ts";
 import type { Segmentation, SegmentOptions } from "./segment.ts";
-import type { Grouping } from "./semantic_memory.ts";
+import { keySources } from "./allspark.ts";
+import { type Grouping, groupings } from "./semantic_memory.ts";
 
 /** Configuration of a training step. */
 export interface StepConfig extends ModelConfig {
@@ -136,8 +138,10 @@ function rateAt(step: Tensor, { learningRate = 0.001, totalSteps }: StepConfig):
  *
  * @param model A new model (`initModel`) or one from a file (`fromStateDict`).
  * @param config The configuration of the steps.
+ * @throws {RangeError} If an option is a word that it may not be.
  */
 export function initTrainState(model: Model, config: StepConfig): TrainState {
+  checkWords(config);
   const { params, bnState, memState } = model;
   const optState = optimizerOf(config).init(params);
   return { params, bnState, memState, optState, step: zeros([], { dtype: "i32" }) };
@@ -153,8 +157,22 @@ export function newTrainState(key: Tensor, config: StepConfig): TrainState {
   return initTrainState(initModel(key, config), config);
 }
 
+/** Throws unless every word of a configuration is one that it may be. */
+function checkWords({ optimizer, criterion, grouping, evalKeys }: StepConfig): void {
+  const words = {
+    optimizer: [optimizer, ["sgd", "adamw"]],
+    criterion: [criterion, ["ce", "ohem"]],
+    grouping: [grouping, groupings],
+    evalKeys: [evalKeys, keySources],
+  } as const;
+  for (const [option, [value, allowed]] of Object.entries(words)) {
+    if (value !== undefined) requireChoice("make a training step", option, value, allowed);
+  }
+}
+
 /** What {@linkcode StepConfig} says about a forward pass. */
 export function segmentOptions(config: StepConfig): SegmentOptions {
+  checkWords(config);
   const { variant, rates, heads, grouping, useMemory, recompute } = config;
   // A memory that is not read yet has no keys for the pseudo labels either.
   const evalKeys = useMemory === false ? "self" : config.evalKeys;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { DType } from "../src/dtype.ts";
+import { isHeld, limitsOf } from "../src/elements.ts";
 import { AxisError, DTypeError, formatShape, ShapeError } from "../src/errors.ts";
 import type { Aval, ReferenceArray } from "../src/primitive.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
@@ -89,10 +90,9 @@ export function constantValue(action: string, value: number | boolean, dtype: DT
       `Cannot ${action} ${value} and a tensor of dtype ${dtype}: a whole number is required; cast the tensor to f32`,
     );
   }
-  const [low, high] = dtype === "i32" ? [-2147483648, 2147483647] : [0, 4294967295];
-  if (Number(value) < low! || Number(value) > high!) {
+  if (!isHeld(Number(value), dtype)) {
     throw new RangeError(
-      `Cannot ${action} ${value} and a tensor of dtype ${dtype}: ${dtype} holds ${low} to ${high}`,
+      `Cannot ${action} ${value} and a tensor of dtype ${dtype}: ${dtype} holds ${limitsOf(dtype)}`,
     );
   }
   return Number(value);
@@ -103,6 +103,26 @@ export function requireDType(action: string, x: Aval, allowed: readonly DType[])
   if (allowed.includes(x.dtype)) return;
   throw new DTypeError(
     `Cannot ${action} ${describe(x)}: ${allowed.join(" or ")} is required; cast it first`,
+  );
+}
+
+/**
+ * Throws unless an option is one of the words that it may be. `action` is the start of the message, as in
+ * "resize".
+ */
+export function requireChoice(
+  action: string,
+  option: string,
+  value: unknown,
+  allowed: readonly string[],
+): void {
+  if (allowed.includes(value as string)) return;
+  const given = typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : String(value);
+  const words = allowed.map((word) => JSON.stringify(word));
+  throw new RangeError(
+    `Cannot ${action} with ${option} ${given}: ${words.slice(0, -1).join(", ")} or ${
+      words.at(-1)
+    } is required`,
   );
 }
 

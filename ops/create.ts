@@ -4,10 +4,11 @@
  * @module
  */
 import type { DType } from "../src/dtype.ts";
+import { elementOf, isHeld } from "../src/elements.ts";
 import { definePrimitive, type Primitive } from "../src/primitive.ts";
-import { checkShape, makeNode, type Tensor } from "../src/tensor.ts";
+import { checkShape, makeLeaf, makeNode, type Tensor } from "../src/tensor.ts";
 import { full as fullRecord } from "../src/structure.ts";
-import { constantValue, fillArray, normalizeAxis } from "./common.ts";
+import { fillArray, normalizeAxis } from "./common.ts";
 import { add, mul } from "./elementwise_arithmetic.ts";
 import { equal } from "./elementwise_logic.ts";
 import { cast } from "./elementwise_select.ts";
@@ -21,10 +22,12 @@ export interface CreateOptions {
 }
 
 /**
- * A tensor whose elements are all `value`; bool by default for a boolean, f32 for a number.
+ * A tensor whose elements are all `value`; bool by default for a boolean, f32 for a number. The value becomes an
+ * element as in `tensor`.
  *
  * @throws {ShapeError} If a size is negative or not whole.
- * @throws {DTypeError} If the dtype cannot hold the value.
+ * @throws {DTypeError} If the value is a fraction or NaN and the dtype is of integers.
+ * @throws {RangeError} If the dtype does not hold the value.
  * @example
  * ```ts
  * import { full } from "@allspark/tensor";
@@ -38,7 +41,7 @@ export function full(shape: readonly number[], value: number | boolean, options:
   return makeNode(fullRecord, [], {
     shape: [...shape],
     dtype,
-    value: constantValue("fill with", value, dtype),
+    value: elementOf("fill with", value, dtype),
   });
 }
 
@@ -148,7 +151,12 @@ export function iota(shape: readonly number[], options: { axis?: number; dtype?:
  * Numbers from `start` up to but without `stop` in steps of `step` (default 1); `arange(n)` starts at 0. The
  * dtype is i32 if all three are whole, f32 otherwise.
  *
- * @throws {RangeError} If `step` is 0 or a number is not finite.
+ * There are ⌈(stop − start) / step⌉ numbers, start + k · step, in float64 before they are rounded to f32. As in NumPy and PyTorch, a step
+ * that is no sum of powers of two may let the last one come out as `stop`: `arange(1, 1.3, { step: 0.1 })` has four. `linspace` has
+ * exact ends.
+ *
+ * @throws {RangeError} If `step` is 0, a number is not finite, or the dtype does not hold the first or last number.
+ * @throws {DTypeError} If `start` or `step` is not whole and the dtype is of integers.
  * @example
  * ```ts
  * import { arange } from "@allspark/tensor";
@@ -170,15 +178,30 @@ export function arange(
     );
   }
   const dtype = options.dtype ?? ([from, to, step].every(Number.isInteger) ? "i32" : "f32");
-  const index = iota([Math.max(0, Math.ceil((to - from) / step))], { dtype });
+  const count = Math.max(0, Math.ceil((to - from) / step));
+  const last = from + Math.max(0, count - 1) * step;
+  const holds = (type: DType): boolean => [from, step, last].every((value) => isHeld(value, type));
+  if (dtype === "f32" && !holds("i32")) return inSteps(count, (k) => from + k * step);
+  for (const value of [from, Math.abs(step), last]) elementOf("count with", value, dtype);
+  const type = holds("i32") ? "i32" : dtype;
+  const index = iota([count], { dtype: type });
   const scaled = step === 1 ? index : mul(index, step);
-  return from === 0 ? scaled : add(scaled, from);
+  return cast(from === 0 ? scaled : add(scaled, from), dtype);
+}
+
+/** An f32 tensor of `count` numbers, each rounded once. */
+function inSteps(count: number, value: (k: number) => number): Tensor {
+  checkShape([count], "a tensor");
+  const values = new Float32Array(count);
+  for (let k = 0; k < count; k++) values[k] = value(k);
+  return makeLeaf({ shape: [count], dtype: "f32" }, values);
 }
 
 /**
- * `count` numbers from `start` to `stop`, both included, at equal distances. f32.
+ * `count` numbers from `start` to `stop`, both included, at equal distances: each is the exact one rounded to f32, so
+ * the first and last are `start` and `stop` themselves. One number is `start`. f32.
  *
- * @throws {RangeError} If `count` is not a whole number, 0 or more.
+ * @throws {RangeError} If `count` is not a whole number, 0 or more, or an end is not finite.
  * @example
  * ```ts
  * import { linspace } from "@allspark/tensor";
@@ -190,8 +213,12 @@ export function linspace(start: number, stop: number, count: number): Tensor {
   if (!Number.isInteger(count) || count < 0) {
     throw new RangeError(`Cannot make ${count} equal steps: a whole number, 0 or more, is required`);
   }
+  if (!Number.isFinite(start) || !Number.isFinite(stop)) {
+    throw new RangeError(`Cannot make equal steps from ${start} to ${stop}: finite numbers are required`);
+  }
   const step = count > 1 ? (stop - start) / (count - 1) : 0;
-  return add(mul(iota([count], { dtype: "f32" }), step), start);
+  // From the nearer end, so that a number close to 0 has all its digits.
+  return inSteps(count, (k) => 2 * k < count ? start + k * step : stop - (count - 1 - k) * step);
 }
 
 /**

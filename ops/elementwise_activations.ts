@@ -5,11 +5,11 @@
  * @module
  */
 import type { Expr } from "../src/compiler/kernel.ts";
-import { erf as erfOf } from "../src/special_functions.ts";
+import { erfc } from "../src/special_functions.ts";
 import type { Tensor } from "../src/tensor.ts";
 import type { TensorLike } from "./common.ts";
 import { mul, sub } from "./elementwise_arithmetic.ts";
-import { greater } from "./elementwise_logic.ts";
+import { lessEqual } from "./elementwise_logic.ts";
 import { exp, square } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { callUnary, defineUnary } from "./support_elementwise.ts";
@@ -22,7 +22,7 @@ const rectifier = defineUnary("relu", {
     reference: (x) => Math.max(x, 0),
   },
   dtypes: ["f32"],
-  slope: (t, x) => where(greater(x, 0), t, 0),
+  slope: (t, x) => where(lessEqual(x, 0), 0, t),
 });
 
 /**
@@ -135,11 +135,8 @@ export function silu(x: TensorLike): Tensor {
 const multiply = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a, b });
 const plus = (a: Expr, b: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "add", a, b });
 
-/** Φ(x) = ½(1 + erf(x / √2)), the distribution function of the normal distribution. */
-function normalDistribution(x: Expr): Expr {
-  const scaled = multiply(x, number(Math.SQRT1_2));
-  return plus(multiply({ kind: "unary", dtype: "f32", op: "erf", x: scaled }, number(0.5)), number(0.5));
-}
+/** Φ(x), the distribution function of the normal distribution. */
+const normalDistribution = (x: Expr): Expr => ({ kind: "unary", dtype: "f32", op: "normalCdf", x });
 
 /** φ(x) = Φ'(x). */
 function normalDensity(x: Expr): Expr {
@@ -147,7 +144,7 @@ function normalDensity(x: Expr): Expr {
   return multiply({ kind: "unary", dtype: "f32", op: "exp", x: power }, number(1 / Math.sqrt(2 * Math.PI)));
 }
 
-const distributionOf = (x: number): number => 0.5 + 0.5 * erfOf(x * Math.SQRT1_2);
+const distributionOf = (x: number): number => 0.5 * erfc(-x * Math.SQRT1_2);
 const densityOf = (x: number): number => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
 
 // One node each for gelu and its slope, so that the backward pass reads x alone and keeps nothing in between.

@@ -119,8 +119,9 @@ const casting: Primitive<ConversionParams> = definePrimitive<ConversionParams>({
 
 /**
  * `x` with another dtype. f32 to integers truncates towards zero and saturates at the dtype's limits (NaN
- * gives 0); to bool is `x ≠ 0`; bool gives 0 and 1; between i32 and u32 the bits stay. Nothing flows back:
- * both dtypes would have to be f32.
+ * gives 0); to bool is `x ≠ 0`, so NaN is true; bool gives 0 and 1; between i32 and u32 the bits stay. It never
+ * throws, as the values are known only on the device; where `tensor` takes a value for a dtype, `cast` gives the same. Nothing flows back: both dtypes would have to be
+ * f32.
  *
  * @example
  * ```ts

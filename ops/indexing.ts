@@ -112,8 +112,9 @@ export function wrapIndices(action: string, indices: Tensor, size: number): Tens
 /**
  * The elements of `x` at `indices` along an axis, which gets the shape of the indices: `[A, K, B]` with
  * indices `[M, N]` along axis 1 gives `[A, M, N, B]`. Any dtype; indices are i32 or u32. Negative indices count from
- * the end. **An index out of range is not an error** (the values are known only on the device): it gives
- * NaN for f32, 0 for integers and false for bool, and no gradient flows through it. Differentiable in `x`:
+ * the end: −1 is the last element, −K the first. **An index out of range, from −K − 1 down or from K up, is not an
+ * error** (the values are known only on the device): it gives NaN for f32, 0 for integers and false for bool, and
+ * no gradient flows through it. Differentiable in `x`:
  * cotangents of the same element are added in the order of the indices.
  *
  * @param x Values.
@@ -170,7 +171,7 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
 
 /**
  * One-hot vectors: a new axis of size `classes` that is 1 at the index and 0 elsewhere. An index outside
- * 0 … classes − 1 gives a row of zeros. Not differentiable (integers have no gradients).
+ * 0 … classes − 1, negative ones too, gives a row of zeros. Not differentiable (integers have no gradients).
  *
  * @param indices i32 or u32, any shape.
  * @param options `classes`; `axis`, where the new axis goes (default the last); `dtype` of the result, default f32.

@@ -5,20 +5,21 @@
  */
 import { formatShape, ShapeError } from "../src/errors.ts";
 import type { Tensor } from "../src/tensor.ts";
-import { normalizeAxis, requireDType } from "./common.ts";
+import { normalizeAxis, requireChoice, requireDType } from "./common.ts";
 import {
   cast,
   div,
   greater,
-  lessEqual,
   logicalAnd,
+  logicalNot,
+  logicalOr,
   maximum,
   mul,
   neg,
   notEqual,
   where,
 } from "./elementwise.ts";
-import { takeAlongAxis } from "./indexing.ts";
+import { gather } from "./indexing.ts";
 import { expandDims, reshape, slice, squeeze } from "./movement.ts";
 import { logSoftmax, softmax } from "./nn.ts";
 import { sum } from "./reduce.ts";
@@ -36,7 +37,8 @@ export interface CrossEntropyOptions {
  * Cross-entropy −log softmax(logits)[target], averaged over all pixels whose target is not `ignoreIndex`.
  *
  * Shapes: `logits` `[N, K, H, W]` (or any, with the classes on `axis`), `targets` i32 or u32 `[N, H, W]`, the
- * same without that axis. A target that is neither a class nor ignored makes the loss NaN. With `weights`,
+ * same without that axis. A target that is neither a class nor ignored makes the loss NaN, a negative one too
+ * (nothing is counted from the end). With `weights`,
  * which broadcast to the targets, each pixel's loss is multiplied by its weight; the mean still divides by the number of
  * pixels that count. **If all are ignored the mean is 0 with zero gradients** (NaN in PyTorch and so in the official code of
  * AllSpark). Differentiable in `logits` and `weights`.
@@ -47,6 +49,7 @@ export interface CrossEntropyOptions {
  * ignored).
  * @throws {ShapeError} If the shapes do not fit.
  * @throws {DTypeError} If the targets are not integers.
+ * @throws {RangeError} If the reduction is another word.
  * @example
  * ```ts
  * import { crossEntropy, tensor } from "@allspark/tensor";
@@ -62,6 +65,7 @@ export function crossEntropy(
   options: CrossEntropyOptions & { weights?: Tensor; reduction?: "mean" | "sum" | "none" } = {},
 ): Tensor {
   const { weights, reduction = "mean" } = options;
+  requireChoice("apply crossEntropy", "reduction", reduction, ["mean", "sum", "none"]);
   const { axis, valid } = checkTargets("crossEntropy", logits, targets, options);
   if (weights !== undefined) checkWeights(targets, weights);
   const chosen = valuesAt(logSoftmax(logits, { axis }), targets, valid, axis);
@@ -75,7 +79,8 @@ export function crossEntropy(
  * Cross-entropy over the hard pixels only (online hard example mining, as `ProbOhemCrossEntropy2d` of AllSpark's
  * code): those whose target class has a probability of at most `threshold`, or, where fewer than `minKept` are
  * that hard, the `minKept` hardest. If fewer than `minKept` pixels count at all, all of them are kept. Ties with the last kept pixel are kept
- * too. The choice carries no gradient. Ignored pixels, shapes and the mean of nothing are as in `crossEntropy`.
+ * too. The choice carries no gradient. Ignored pixels, shapes and the mean of nothing are as in `crossEntropy`, and
+ * as there a target that is neither a class nor ignored makes the loss NaN.
  *
  * @param logits f32 scores.
  * @param targets Class of every pixel.
@@ -108,7 +113,8 @@ export function ohemCrossEntropy(
   const probability = where(valid, valuesAt(softmax(logits, { axis }), targets, valid, axis), 1);
   const limit = minKept === 0 ? threshold : maximum(nthSmallest(probability, minKept), threshold);
   const tooFew = greater(minKept, sum(cast(valid, "f32")));
-  const isHard = where(tooFew, true, lessEqual(probability, limit));
+  // NaN is not above the limit, so it is kept, and is not silently left out of the loss.
+  const isHard = logicalOr(tooFew, logicalNot(greater(probability, limit)));
   const kept = logicalAnd(valid, isHard);
   return div(sum(where(kept, losses, 0)), count(kept));
 }
@@ -123,10 +129,10 @@ function count(mask: Tensor): Tensor {
   return maximum(sum(cast(mask, "f32")), 1);
 }
 
-/** The element of the target's class; of class 0 where the target does not count. */
+/** The element of the target's class, NaN if there is no such class; of class 0 where the target does not count. */
 function valuesAt(x: Tensor, targets: Tensor, valid: Tensor, axis: number): Tensor {
-  const indices = expandDims(where(valid, targets, 0), { axis });
-  return squeeze(takeAlongAxis(x, indices, { axis }), { axis });
+  const indices = expandDims(cast(where(valid, targets, 0), "i32"), { axis });
+  return squeeze(gather(x, indices, axis), { axis });
 }
 
 function checkWeights(targets: Tensor, weights: Tensor): void {

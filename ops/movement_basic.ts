@@ -87,6 +87,14 @@ function reshapeForms(
  * ```
  */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  const odd = shape.find((size) => !Number.isInteger(size) || size < -1);
+  if (odd !== undefined || shape.filter((size) => size === -1).length > 1) {
+    throw new ShapeError(
+      `Cannot reshape ${formatShape(x.shape)} to ${
+        formatShape(shape)
+      }: sizes must be whole numbers, 0 or more, and at most one of them -1, which becomes what is left`,
+    );
+  }
   const open = shape.indexOf(-1);
   const known = sizeOf(shape.filter((_, k) => k !== open));
   const target = shape.map((size, k) => k === open && known !== 0 ? x.size / known : size);
@@ -95,6 +103,8 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
       `Cannot reshape ${formatShape(x.shape)} to ${formatShape(shape)}: it has ${x.size} elements; ${
         open < 0
           ? `a shape with as many is required, not ${sizeOf(shape)}`
+          : known === 0
+          ? "beside a size of 0 the -1 may be any; write it out"
           : `their number must be a multiple of ${known}`
       }`,
     );

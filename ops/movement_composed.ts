@@ -63,6 +63,7 @@ export function squeeze(x: Tensor, options: { axis?: number | readonly number[] 
  * list.
  *
  * @throws {ShapeError} If the axis cannot be cut like this.
+ * @throws {RangeError} If the number of parts is not a whole one, 1 or more.
  * @example
  * ```ts
  * import { split, tensor } from "@allspark/tensor";
@@ -79,13 +80,13 @@ export function split(
 ): Tensor[] {
   const axis = normalizeAxis("split", options.axis ?? 0, x.shape);
   const length = x.shape[axis]!;
-  const sizes = typeof parts === "number" ? new Array<number>(parts).fill(length / parts) : parts;
+  const sizes = typeof parts === "number" ? equalParts(x.shape, axis, parts) : parts;
   const whole = sizes.every((size) => Number.isInteger(size) && size >= 0);
   if (!whole || sizes.reduce((sum, size) => sum + size, 0) !== length) {
     throw new ShapeError(
-      `Cannot split axis ${axis} of ${formatShape(x.shape)} into ${
-        typeof parts === "number" ? `${parts} equal parts` : `parts of ${formatShape(parts)}`
-      }: the parts must be whole and add up to ${length}`,
+      `Cannot split axis ${axis} of ${formatShape(x.shape)} into parts of ${
+        formatShape(sizes)
+      }: they must be whole numbers, 0 or more, that add up to ${length}`,
     );
   }
   let start = 0;
@@ -97,6 +98,23 @@ export function split(
     start += size;
     return part;
   });
+}
+
+/** The sizes of parts that are all equal. */
+function equalParts(shape: readonly number[], axis: number, count: number): number[] {
+  if (!Number.isInteger(count) || count < 1) {
+    throw new RangeError(
+      `Cannot split ${formatShape(shape)} into ${count} parts: a whole number, 1 or more, is required`,
+    );
+  }
+  if (shape[axis]! % count !== 0) {
+    throw new ShapeError(
+      `Cannot split axis ${axis} of ${
+        formatShape(shape)
+      } into ${count} equal parts: ${count} does not divide ${shape[axis]}; give a list of sizes`,
+    );
+  }
+  return Array.from({ length: count }, () => shape[axis]! / count);
 }
 
 /**

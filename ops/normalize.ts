@@ -9,7 +9,7 @@ import { contiguousStrides } from "../src/compiler/affine.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
 import { makeNode, type Tensor } from "../src/tensor.ts";
 import { requireDType, sizeOf } from "./common.ts";
-import { add, mul, rsqrt, square, sub } from "./elementwise.ts";
+import { add, less, mul, rsqrt, square, sub, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
 import { mean } from "./reduce.ts";
 
@@ -67,8 +67,12 @@ function centred(x: Tensor, { axes }: NormalizeParams): Tensor {
 }
 
 function inverseDeviation(x: Tensor, params: NormalizeParams): Tensor {
-  const variance = mean(square(centred(x, params)), { axis: params.axes, keepDims: true });
-  return rsqrt(add(variance, params.eps));
+  return inverseRoot(mean(square(centred(x, params)), { axis: params.axes, keepDims: true }), params.eps);
+}
+
+/** 1 / √(variance + eps). NaN for one that has overflowed: zeros in place of the values would go unseen. */
+function inverseRoot(variance: Tensor, eps: number): Tensor {
+  return where(less(variance, Infinity), rsqrt(add(variance, eps)), NaN);
 }
 
 function slope(t: Tensor, x: Tensor, y: Tensor, params: NormalizeParams): Tensor {
@@ -194,7 +198,7 @@ export function batchNorm(
     reshape(parameter, x.shape.slice(1).map((size, k) => k === 0 ? size : 1));
   const finish = (y: Tensor): Tensor => add(mul(y, perChannel(params.gain)), perChannel(params.bias));
   if (!train) {
-    const scale = perChannel(rsqrt(add(state.variance, eps)));
+    const scale = perChannel(inverseRoot(state.variance, eps));
     return { output: finish(mul(sub(x, perChannel(state.mean)), scale)), state };
   }
   const axes = x.shape.map((_, k) => k).filter((k) => k !== 1);

@@ -4,13 +4,14 @@
  *
  * @module
  */
+import { floatBelow, floatFrom } from "../src/dtype.ts";
 import { DTypeError, ShapeError } from "../src/errors.ts";
 import { erf } from "../src/special_functions.ts";
 import { checkShape, describe, Tensor, tensor } from "../src/tensor.ts";
 import { asTensor, sizeOf, type TensorLike } from "./common.ts";
 import { iota } from "./create.ts";
-import { add, clip, mod, mul, sub } from "./elementwise_arithmetic.ts";
-import { bitwiseXor, less, shiftRight } from "./elementwise_logic.ts";
+import { add, clip, minimum, mod, mul, sub } from "./elementwise_arithmetic.ts";
+import { bitwiseXor, greaterEqual, less, shiftRight } from "./elementwise_logic.ts";
 import { log1p, neg, sqrt, square } from "./elementwise_math.ts";
 import { bitcast, cast, where } from "./elementwise_select.ts";
 import { reshape, slice } from "./movement_basic.ts";
@@ -134,9 +135,11 @@ export interface UniformOptions {
 }
 
 /**
- * Numbers uniformly distributed in `low` ≤ x < `high`, of 24 random bits. f32.
+ * Numbers uniformly distributed in `low` ≤ x < `high`, of 24 random bits. Where rounding would reach `high`, it is
+ * the float below instead (`low`, if the bounds are tensors). If both are equal, all numbers are. f32.
  *
  * @throws {DTypeError} If the key is not u32[2].
+ * @throws {RangeError} If the bounds are numbers without an f32 between them.
  * @example
  * ```ts
  * import { random } from "@allspark/tensor";
@@ -148,7 +151,27 @@ export interface UniformOptions {
 export function uniform(key: Tensor, shape: readonly number[], options: UniformOptions = {}): Tensor {
   const { low = 0, high = 1 } = options;
   const unit = mul(cast(shiftRight(bits(key, shape), 8), "f32"), 2 ** -24);
-  return low === 0 && high === 1 ? unit : add(mul(unit, sub(high, low)), low);
+  if (low === 0 && high === 1) return unit;
+  if (typeof low === "number" && typeof high === "number") return between(unit, low, high);
+  const x = add(mul(unit, sub(high, low)), low);
+  return where(greaterEqual(x, high), low, x);
+}
+
+/** Numbers 0 ≤ unit < 1 moved to low ≤ x < high. */
+function between(unit: Tensor, low: number, high: number): Tensor {
+  const first = floatFrom(low);
+  const last = low === high ? first : floatBelow(high);
+  if (!Number.isFinite(high - low) || first > last) {
+    throw new RangeError(
+      `Cannot draw numbers from ${low} up to ${high}: finite bounds with an f32 number between them are required`,
+    );
+  }
+  const span = high - low;
+  // A span that f32 does not hold is taken by halves.
+  const x = Number.isFinite(Math.fround(span))
+    ? add(mul(unit, span), first)
+    : mul(add(mul(unit, span / 2), first / 2), 2);
+  return minimum(x, last);
 }
 
 /**
@@ -224,7 +247,8 @@ export interface TruncatedNormalOptions extends NormalOptions {
 
 /**
  * Normally distributed numbers between mean + `low` · std and mean + `high` · std. f32. (The bounds count
- * standard deviations, as in JAX; PyTorch's `trunc_normal_` takes absolute ones.)
+ * standard deviations, as in JAX; PyTorch's `trunc_normal_` takes absolute ones.) Beyond 5.4 standard deviations
+ * f32 has no different probabilities: of a range that is all beyond, the end that is nearer to the mean is drawn.
  *
  * @throws {DTypeError} If the key is not u32[2].
  * @throws {RangeError} If `low` is not below `high`.
@@ -247,14 +271,22 @@ export function truncatedNormal(
   }
   const limit = 1 - 2 ** -24;
   const [from, to] = [low, high].map((bound) => Math.min(Math.max(erf(bound / Math.SQRT2), -limit), limit));
-  const z = mul(erfInverse(uniform(key, shape, { low: from!, high: to! })), Math.SQRT2);
-  return scaled(clip(z, { min: low, max: high }), options);
+  const ends = { low: from!, high: floatFrom(from!) < to! ? to! : from! };
+  const z = mul(erfInverse(uniform(key, shape, ends)), Math.SQRT2);
+  const { mean = 0, std = 1 } = options;
+  if (typeof mean !== "number" || typeof std !== "number") {
+    return scaled(clip(z, { min: low, max: high }), options);
+  }
+  // The last rounding must not leave the range either.
+  const [min, max] = [low, high].map((bound) => std === 0 ? mean : mean + bound * std).sort((a, b) => a - b);
+  return clip(scaled(z, options), { min: floatFrom(min!), max: -floatFrom(-max!) });
 }
 
 /**
- * True with probability `p` (default 0.5). bool.
+ * True with probability `p` (default 0.5), to 24 bits: always for 1, never for 0. bool.
  *
  * @throws {DTypeError} If the key is not u32[2].
+ * @throws {RangeError} If `p` is a number and not from 0 to 1.
  * @example
  * ```ts
  * import { all, random } from "@allspark/tensor";
@@ -264,6 +296,9 @@ export function truncatedNormal(
  */
 export function bernoulli(key: Tensor, shape: readonly number[], options: { p?: TensorLike } = {}): Tensor {
   const { p = 0.5 } = options;
+  if (typeof p === "number" && !(p >= 0 && p <= 1)) {
+    throw new RangeError(`Cannot draw with probability ${p}: a number from 0 to 1 is required`);
+  }
   return typeof p === "number" ? isBelow(bits(key, shape), p) : less(uniform(key, shape), p);
 }
 

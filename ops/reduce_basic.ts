@@ -8,7 +8,8 @@ import { emptyReduction, forEachPosition } from "../src/compiler/interpret.ts";
 import type { Combine } from "../src/compiler/kernel.ts";
 import type { DType } from "../src/dtype.ts";
 import { type Call, definePrimitive, type Primitive, type Sample } from "../src/primitive.ts";
-import { makeNode, type Tensor } from "../src/tensor.ts";
+import { ShapeError } from "../src/errors.ts";
+import { describe, makeNode, type Tensor } from "../src/tensor.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { elementAt, fillArray, normalizeAxes, normalizeAxis, requireDType, sizeOf } from "./common.ts";
 import { onesLike } from "./create.ts";
@@ -217,8 +218,8 @@ function defineExtremum(
 const largest = defineExtremum("max", (total, value) => Math.max(total, value));
 
 /**
- * The largest element over axes, NaN if any is; over nothing −Infinity, or the dtype's least value. Any
- * dtype. The cotangent goes to the largest element; several that are equal share it equally.
+ * The largest element over axes, NaN if any is; 0 is larger than −0. Over nothing −Infinity, or the dtype's
+ * least value. Any dtype. The cotangent goes to the largest element; several that are equal share it equally.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @example
@@ -235,8 +236,8 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
 const smallest = defineExtremum("min", (total, value) => Math.min(total, value));
 
 /**
- * The smallest element over axes, NaN if any is; over nothing Infinity, or the dtype's greatest value. Any
- * dtype. The cotangent goes to the smallest element; several that are equal share it equally.
+ * The smallest element over axes, NaN if any is; −0 is smaller than 0. Over nothing Infinity, or the dtype's
+ * greatest value. Any dtype. The cotangent goes to the smallest element; several that are equal share it equally.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @example
@@ -260,6 +261,11 @@ function defineArgument(name: string, combine: "argMax" | "argMin"): Primitive<A
     name,
     infer: ([x], { axis }) => {
       requireDType(name, x!, numbers);
+      if (x!.shape[axis] === 0) {
+        throw new ShapeError(
+          `Cannot ${name} over axis ${axis} of ${describe(x!)}: it has no elements; at least one is required`,
+        );
+      }
       return { shape: withoutAxes(x!.shape, [axis]), dtype: "i32" };
     },
     batch: ([x], _batched, { axis }) => makeNode(record, [x!], { axis: axis + 1 }),
@@ -309,6 +315,7 @@ const placeOfLargest = defineArgument("argmax", "argMax");
  * Nothing flows back.
  *
  * @throws {AxisError} If `x` has no such axis.
+ * @throws {ShapeError} If there are no elements along it.
  * @example
  * ```ts
  * import { argmax, tensor } from "@allspark/tensor";
@@ -327,6 +334,7 @@ const placeOfSmallest = defineArgument("argmin", "argMin");
  * Nothing flows back.
  *
  * @throws {AxisError} If `x` has no such axis.
+ * @throws {ShapeError} If there are no elements along it.
  * @example
  * ```ts
  * import { argmin, tensor } from "@allspark/tensor";

@@ -7,7 +7,7 @@ import { stopGradientOp } from "../src/structure.ts";
 import { makeNode, type Tensor } from "../src/tensor.ts";
 import { normalizeAxes, requireDType } from "./common.ts";
 import { add, div, sub } from "./elementwise_arithmetic.ts";
-import { isFinite } from "./elementwise_logic.ts";
+import { equal, isFinite } from "./elementwise_logic.ts";
 import { exp, log, sqrt, square } from "./elementwise_math.ts";
 import { where } from "./elementwise_select.ts";
 import { reshape } from "./movement_basic.ts";
@@ -43,10 +43,13 @@ export interface VarianceOptions extends ReduceOptions {
 
 /**
  * The variance over axes: the mean squared distance from the mean. Biased by default (divided by the number
- * of elements n); with `correction: 1` divided by n − 1. f32. Differentiable.
+ * of elements n); with `correction: 1` divided by n − 1. With a correction of n or more it is Infinity, or NaN
+ * where all elements are equal (as in NumPy and PyTorch), and has no finite derivative. Distances beyond 1.8e19
+ * have squares that f32 does not hold, so they give Infinity. f32. Differentiable.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @throws {DTypeError} If `x` is not f32.
+ * @throws {RangeError} If the correction is not a finite number.
  * @example
  * ```ts
  * import { tensor, variance } from "@allspark/tensor";
@@ -57,13 +60,18 @@ export interface VarianceOptions extends ReduceOptions {
  */
 export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
   const { axis, correction = 0 } = options;
+  if (!Number.isFinite(correction)) {
+    throw new RangeError(
+      `Cannot take the variance with correction ${correction}: a finite number is required`,
+    );
+  }
   const centered = sub(x, mean(x, { axis, keepDims: true }));
-  return div(sum(square(centered), options), countOf("take the variance", x, axis) - correction);
+  return div(sum(square(centered), options), Math.max(countOf("take the variance", x, axis) - correction, 0));
 }
 
 /**
- * The standard deviation √variance over axes, biased by default. f32. Its derivative where all elements are
- * equal is not finite.
+ * The standard deviation √variance over axes, biased by default. f32. Differentiable; where all elements are
+ * equal the derivative is taken as 0, as in PyTorch.
  *
  * @throws {AxisError} If `x` has no such axis.
  * @throws {DTypeError} If `x` is not f32.
@@ -75,7 +83,9 @@ export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
  * ```
  */
 export function std(x: Tensor, options: VarianceOptions = {}): Tensor {
-  return sqrt(variance(x, options));
+  const squared = variance(x, options);
+  const vanishes = equal(squared, 0);
+  return where(vanishes, 0, sqrt(where(vanishes, 1, squared)));
 }
 
 /**

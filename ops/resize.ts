@@ -5,7 +5,7 @@
  */
 import { formatShape, ShapeError } from "../src/errors.ts";
 import { type Tensor, tensor } from "../src/tensor.ts";
-import { requireDType } from "./common.ts";
+import { requireChoice, requireDType } from "./common.ts";
 import { contract } from "./einsum.ts";
 import { take } from "./indexing.ts";
 
@@ -31,7 +31,8 @@ export interface ResizeOptions {
  * @param x Images, `[..., H, W]`.
  * @param options Size, method, convention.
  * @throws {ShapeError} If `x` has fewer than two axes or no pixels.
- * @throws {RangeError} If the size is not of whole numbers of at least 1, or `alignCorners` goes with "nearest".
+ * @throws {RangeError} If the size is not of whole numbers of at least 1, the method is another word, or
+ * `alignCorners` goes with "nearest".
  * @throws {DTypeError} If "bilinear" is asked for integers.
  * @example
  * ```ts
@@ -52,6 +53,7 @@ export function resize(x: Tensor, options: ResizeOptions): Tensor {
   if (!size.every((n) => Number.isInteger(n) && n > 0)) {
     throw new RangeError(`Cannot resize to ${formatShape(size)}: whole numbers of at least 1 are required`);
   }
+  requireChoice("resize", "method", method, ["bilinear", "nearest"]);
   if (method === "nearest") {
     if (alignCorners) {
       throw new RangeError('Cannot resize with alignCorners by "nearest": it belongs to "bilinear"');

@@ -9,7 +9,7 @@ import { definePrimitive, type Primitive, type Sample } from "../src/primitive.t
 import { contiguousStrides } from "../src/compiler/affine.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
 import { describe, makeNode, type Tensor } from "../src/tensor.ts";
-import { alignBatch, elementAt, normalizeAxis, requireDType, sizeOf } from "./common.ts";
+import { alignBatch, elementAt, normalizeAxis, requireChoice, requireDType, sizeOf } from "./common.ts";
 import { full, iota, zeros } from "./create.ts";
 import { equal, logicalAnd, where } from "./elementwise.ts";
 import { checkSameOffAxis, gather, isInside, wrapIndices } from "./indexing.ts";
@@ -121,8 +121,8 @@ function isEffective(x: Tensor, indices: Tensor, { axis, mode }: ScatterParams):
  * the rank of `x` and its sizes except along the axis.
  *
  * **Duplicate indices:** with `mode: "set"` the last update along the axis wins; with `"add"` all are added, in
- * order, so results are the same bit for bit every time. Negative indices count from the end; updates whose index is out of
- * range are dropped. Differentiable in `x` and `updates`: what was overwritten gets no gradient.
+ * order and in the dtype of `x`, so results are the same bit for bit every time. Negative indices count from the
+ * end, −1 being the last; updates whose index is out of range, also from the end, are dropped. Differentiable in `x` and `updates`: what was overwritten gets no gradient.
  *
  * @param x Values; for `"add"` not bool.
  * @param indices Positions along the axis.
@@ -131,6 +131,7 @@ function isEffective(x: Tensor, indices: Tensor, { axis, mode }: ScatterParams):
  * @throws {ShapeError} If the shapes do not fit.
  * @throws {DTypeError} If the dtypes of `x` and `updates` differ or the indices are not integers.
  * @throws {AxisError} If `x` has no such axis.
+ * @throws {RangeError} If the mode is another word.
  * @example
  * ```ts
  * import { scatter, tensor, zeros } from "@allspark/tensor";
@@ -148,6 +149,7 @@ export function scatter(
   options: { axis?: number; mode?: "set" | "add" } = {},
 ): Tensor {
   const { mode = "set" } = options;
+  requireChoice("scatter", "mode", mode, ["set", "add"]);
   const axis = normalizeAxis("scatter", options.axis ?? 0, x.shape);
   if (x.dtype !== updates.dtype) {
     throw new DTypeError(

@@ -17,6 +17,28 @@ export function arrayType(
   return dtype === "f32" ? Float32Array : dtype === "i32" ? Int32Array : Uint32Array;
 }
 
+const bits = new DataView(new ArrayBuffer(4));
+
+/** The smallest f32 that is not below a number. */
+export function floatFrom(value: number): number {
+  const rounded = Math.fround(value);
+  return rounded < value ? neighbour(rounded, 1) : rounded;
+}
+
+/** The largest f32 below a number. */
+export function floatBelow(value: number): number {
+  const rounded = Math.fround(value);
+  return rounded < value ? rounded : neighbour(rounded, -1);
+}
+
+/** The next f32 above (1) or below (−1). */
+function neighbour(float: number, direction: 1 | -1): number {
+  if (float === 0) return direction * 2 ** -149;
+  bits.setFloat32(0, float);
+  bits.setUint32(0, bits.getUint32(0) + (float > 0 ? direction : -direction));
+  return bits.getFloat32(0);
+}
+
 /** Rounds or wraps a number to the nearest value that the dtype can hold, as storing it does. */
 export function storedValue(value: number, dtype: DType): number {
   switch (dtype) {

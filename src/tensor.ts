@@ -6,7 +6,8 @@
  * @module
  */
 import type { Backend, DeviceBuffer } from "./compiler/backend.ts";
-import { arrayType, type DType, type TensorData } from "./dtype.ts";
+import type { DType, TensorData } from "./dtype.ts";
+import { elementsOf } from "./elements.ts";
 import { DisposedError, DTypeError, formatShape, ShapeError } from "./errors.ts";
 import type { Aval, Params, Primitive } from "./primitive.ts";
 
@@ -448,11 +449,17 @@ export interface TensorOptions {
 /**
  * A tensor from nested arrays, a number, a boolean or a typed array (which is copied). The default dtype is f32
  * for numbers and floating-point arrays (Float16Array, Float32Array, Float64Array), bool for booleans, i32 for
- * Int8Array, Int16Array and Int32Array, u32 for Uint8Array, Uint8ClampedArray, Uint16Array and Uint32Array.
- * Conversion to an integer dtype truncates; 64-bit integer arrays are refused.
+ * Int8Array, Int16Array and Int32Array, u32 for Uint8Array, Uint8ClampedArray, Uint16Array and Uint32Array;
+ * 64-bit integer arrays are refused.
+ *
+ * **Values become elements by one rule** here, in `full` and in everything that is given numbers and a dtype:
+ * f32 takes every number, rounded to the nearest float (beyond ±3.4e38 to ±Infinity). i32 and u32 take whole
+ * numbers that they hold; fractions, NaN and what is out of range throw. bool is false for 0 and true for every
+ * other number, NaN too; true and false are 1 and 0. To truncate or saturate instead, `cast` an f32 tensor.
  *
  * @throws {ShapeError} If nested arrays are ragged or the shape does not fit the number of values.
- * @throws {DTypeError} For values that no dtype holds.
+ * @throws {DTypeError} For values that are no numbers or booleans, and fractions or NaN as integers.
+ * @throws {RangeError} For whole numbers that the dtype does not hold.
  * @example
  * ```ts
  * import { tensor } from "@allspark/tensor";
@@ -486,9 +493,7 @@ export function tensor(values: NestedArray | ArrayBufferView, options: TensorOpt
       `Cannot make a tensor of shape ${formatShape(shape)} from ${flat.length} values: ${size} are needed`,
     );
   }
-  const data = new (arrayType(dtype))(size);
-  for (let k = 0; k < size; k++) data[k] = dtype === "bool" ? (flat[k] ? 1 : 0) : Number(flat[k]);
-  return makeLeaf({ shape: [...shape], dtype }, data);
+  return makeLeaf({ shape: [...shape], dtype }, elementsOf("make a tensor from", flat, dtype));
 }
 
 function inferDType(values: ArrayBufferView | readonly (number | boolean)[]): DType {

@@ -40,6 +40,28 @@ onEachDevice("take() counts negative indices from the end; out of range is NaN, 
   assertEquals(await take(tensor([true, true, true]), at).toArray(), [true, false, false, true]);
 });
 
+onEachDevice(
+  "indices from -K to K - 1 are elements, others are none, in all that takes indices",
+  async () => {
+    const far = [-2147483648, -4, -3, -2, -1, 0, 1, 2, 3, 2147483647];
+    const right = [NaN, NaN, 10, 20, 30, 10, 20, 30, NaN, NaN];
+    const x = tensor([10, 20, 30]);
+    assertEquals(await take(x, i32(far)).toArray(), right);
+    assertEquals(await takeAlongAxis(x, i32(far)).toArray(), right);
+    const wide = tensor([4294967295, 3, 2, 0], { dtype: "u32" });
+    assertEquals(await take(x, wide).toArray(), [NaN, NaN, 30, 10]);
+    for (const mode of ["set", "add"] as const) {
+      const placed = far.map((index) => scatter(zeros([3]), i32([index]), tensor([1]), { mode }));
+      for (const [k, y] of placed.entries()) {
+        const place = right[k]! / 10 - 1;
+        assertEquals(await y.toArray(), [0, 1, 2].map((p) => p === place ? 1 : 0), `${far[k]}`);
+      }
+    }
+    const hot = await oneHot(i32(far), { classes: 3 }).toArray() as number[][];
+    assertEquals(hot, far.map((index) => [0, 1, 2].map((p) => p === index ? 1 : 0)));
+  },
+);
+
 onEachDevice("take(): repeated indices add their gradients, lost ones have none", async () => {
   const weights = tensor([1, 10, 100, 1000]);
   const f = (x: Tensor): Tensor => sum(mul(take(x, i32([1, 1, -1, 9])), weights));

@@ -86,6 +86,29 @@ onEachDevice("crossEntropy() of a target that is no class is NaN, unless it is i
   assertAlmostEquals(await ignored.item(), Math.log(2), 1e-6);
 });
 
+onEachDevice("losses of targets that are no class, negative ones too, are NaN", async () => {
+  const logits = tensor([[1, 2, 5], [0, 9, 0]]);
+  for (const bad of [-1, -2, -3, -4, 3, 7, 2147483647, -2147483648]) {
+    const targets = tensor([bad, 0], { dtype: "i32" });
+    assertEquals(await crossEntropy(logits, targets).item(), NaN, `${bad}`);
+    assertEquals(await crossEntropy(logits, targets, { reduction: "sum" }).item(), NaN, `${bad}`);
+    const each = await crossEntropy(logits, targets, { reduction: "none" }).data();
+    assertEquals([each[0], Number.isFinite(each[1])], [NaN, true], `${bad}`);
+    for (const minKept of [0, 1, 2, 3, 200_000]) {
+      assertEquals(await ohemCrossEntropy(logits, targets, { minKept }).item(), NaN, `${bad}, ${minKept}`);
+    }
+    // The same number ignored is no class, and does not count.
+    const kept = ohemCrossEntropy(logits, targets, { ignoreIndex: bad, minKept: 1 });
+    assertAlmostEquals(await kept.item(), 9.00024676, 1e-5);
+  }
+  const large = tensor([4294967295, 0], { dtype: "u32" });
+  assertEquals(await crossEntropy(logits, large).item(), NaN);
+  assertEquals(await ohemCrossEntropy(logits, large, { minKept: 1 }).item(), NaN);
+  // Scores that are NaN do not make the loss smaller either.
+  const broken = tensor([[NaN, 2, 5], [0, 9, 0]]);
+  assertEquals(await ohemCrossEntropy(broken, tensor([1, 0], { dtype: "i32" }), { minKept: 1 }).item(), NaN);
+});
+
 onEachDevice("crossEntropy() weighs pixels and divides by their number", async () => {
   const logits = tensor([[0, 0], [0, 0], [5, 1]]);
   const targets = tensor([0, 1, 255], { dtype: "i32" });

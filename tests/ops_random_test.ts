@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { random } from "../ops/mod.ts";
+import { random } from "../mod.ts";
 import { manyRandomBits, numberWords, threefry } from "../ops/random_bits.ts";
 import { DTypeError } from "../src/errors.ts";
 import { type Tensor, tensor } from "../src/tensor.ts";
 import { referenceOf } from "./support/check.ts";
+import { onEachDevice } from "./support/devices.ts";
 
 const values = (x: Tensor): number[] => [...referenceOf([x])[0]!.data];
 
@@ -97,6 +98,64 @@ Deno.test("normal numbers follow the normal distribution function (Kolmogorov-Sm
   };
   const distance = Math.max(...sorted.map((x, k) => Math.abs(cumulative(x) - (k + 0.5) / n)));
   assert(distance < 1.63 / Math.sqrt(n), `distance ${distance}`); // exceeded once in 100
+});
+
+onEachDevice("uniform numbers are in low ≤ x < high, for ranges of every size", async () => {
+  const ranges: [number, number][] = [
+    ...[[1000, 1001], [0.1, 0.7], [-0.3, 0.3], [0.7, 1], [-3e38, 3e38], [0, 3.4e38], [1e-45, 3e-45]],
+    ...[[16777216, 16777220], [-1, -0.9999999], [0, 1e-40], [1, 1.000001], [-1001, -1000], [0.3, 0.3000001]],
+  ] as [number, number][];
+  const drawn = (low: number | Tensor, high: number | Tensor): Promise<ArrayLike<number>> =>
+    random.uniform(random.key(3), [1 << 18], { low, high }).data();
+  for (const [low, high] of ranges) {
+    const values = Array.from(await drawn(low, high));
+    assert(values.every((x) => x >= low && x < high), `${low}..${high}`);
+    const mean = values.reduce((sum, x) => sum + x / values.length, 0);
+    assert(Math.abs(mean - (low / 2 + high / 2)) <= (high - low) * 0.15, `${low}..${high} has mean ${mean}`);
+    if (high - low > 3e38) continue;
+    const [first, end] = [Math.fround(low), Math.fround(high)];
+    const others = Array.from(await drawn(tensor(low), tensor(high)));
+    assert(others.every((x) => x >= first && x < end), `tensors ${low}..${high}`);
+  }
+  assertEquals(new Set(Array.from(await drawn(5, 5))), new Set([5]));
+  for (const [low, high] of [[1, 0], [0, Infinity], [NaN, 1], [1.00000001, 1.00000002]] as const) {
+    assertThrows(
+      () => random.uniform(random.key(0), [1], { low, high }),
+      RangeError,
+      "finite bounds with an f32",
+    );
+  }
+});
+
+onEachDevice("truncated normal numbers stay between their bounds, whatever the rounding", async () => {
+  const choices = [
+    ...[{}, { std: 0.02 }, { mean: 5, std: 0.1, low: -1, high: 3 }, { low: 5, high: 6 }, { low: 8, high: 9 }],
+    ...[{ low: -Infinity, high: 0 }, { std: -0.3 }, { low: 1, high: 1.0000001 }, { mean: 2, std: 0 }],
+  ] as { mean?: number; std?: number; low?: number; high?: number }[];
+  for (const options of choices) {
+    const { mean = 0, std = 1, low = -2, high = 2 } = options;
+    const [a, b] = [low, high].map((bound) => std === 0 ? mean : mean + bound * std).sort((p, q) => p - q);
+    const values = await random.truncatedNormal(random.key(1), [1 << 16], options).data();
+    assert(values.every((x) => x >= a! && x <= b!), JSON.stringify(options));
+  }
+  const normal = await random.normal(random.key(2), [1 << 20]).data();
+  assert(normal.every((x) => Math.abs(x) < 5.5));
+});
+
+onEachDevice("bernoulli is certain for 0 and 1, and takes no other probabilities", async () => {
+  for (const p of [0, 1]) {
+    for (const given of [p, tensor(p)]) {
+      const values = await random.bernoulli(random.key(0), [1 << 16], { p: given }).data();
+      assert(values.every((value) => value === p));
+    }
+  }
+  for (const p of [-0.1, 1.5, NaN]) {
+    assertThrows(
+      () => random.bernoulli(random.key(0), [2], { p }),
+      RangeError,
+      "a number from 0 to 1 is required",
+    );
+  }
 });
 
 Deno.test("randint stays in its range and reaches all of it", () => {

@@ -175,6 +175,39 @@ onEachDevice("checkpoint() changes nothing but what is kept", async () => {
   await near(vmap(checkpoint(cube))(x), [0.027, 0.343, 6.859]);
 });
 
+onEachDevice("scan() of no turns keeps the carry and stacks nothing", async () => {
+  type Pair = [Tensor, { y: Tensor; n: Tensor }];
+  const f = (c: Tensor, x: Tensor): Pair => [add(c, mul(x, 3)), { y: mul(c, x), n: ops.cast(c, "i32") }];
+  const run = (c: Tensor, xs: Tensor): Pair => scan(f, c, xs) as Pair;
+  for (const call of [run, jit(run)]) {
+    const [last, { y, n }] = call(tensor([1, 2]), ops.zeros([0, 2]));
+    await near(last, [1, 2]);
+    assertEquals([y.shape, y.dtype, n.shape, n.dtype], [[0, 2], "f32", [0, 2], "i32"]);
+    assertEquals([...await y.data()], []);
+  }
+  const loss = (c: Tensor, xs: Tensor): Tensor => {
+    const [last, { y }] = run(c, xs);
+    return add(sum(mul(last, last)), sum(y));
+  };
+  const [dc, dxs] = grad(loss, { argnums: [0, 1] })(tensor([1, 2]), ops.zeros([0, 2])) as unknown as [
+    Tensor,
+    Tensor,
+  ];
+  await near(dc, [2, 4]);
+  assertEquals(dxs.shape, [0, 2]);
+  const [, tangent] = jvp((c: Tensor) => run(c, ops.zeros([0, 2]))[0], [tensor([1, 2])], [tensor([5, 6])]);
+  await near(tangent as Tensor, [5, 6]);
+  const batch = vmap((c: Tensor) => run(c, ops.zeros([0, 2])))(ops.ones([3, 2]));
+  assertEquals([batch[0].shape, batch[1].y.shape], [[3, 2], [3, 0, 2]]);
+  const counted = scan((c: Tensor): [Tensor, Tensor] => [add(c, 1), c], tensor(7), null, { length: 0 });
+  await near(counted[0], 7);
+  assertThrows(
+    () => scan((c: Tensor): [Tensor, Tensor] => [c, c], tensor(7), null, { length: -1 }),
+    RangeError,
+    "in -1 turns",
+  );
+});
+
 onEachDevice("scan() has values, both derivatives, and a batch", async () => {
   const f = (c: Tensor, x: Tensor): [Tensor, Tensor] => [sin(add(c, x)), mul(c, x)];
   const loop = (x: Tensor): Tensor => {

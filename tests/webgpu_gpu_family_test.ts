@@ -19,6 +19,7 @@ import { readAll, realize } from "../src/evaluate.ts";
 import type { Tensor } from "../src/tensor.ts";
 import { jit } from "../src/transforms/mod.ts";
 import { treeTensors } from "../src/tree.ts";
+import { checkPromise } from "./support/accuracy.ts";
 import { operations, primitiveCases } from "./support/cases.ts";
 import { assertClose, type InputSpec } from "./support/check.ts";
 import { composed } from "./support/composed.ts";
@@ -26,6 +27,13 @@ import { webgpuAvailable } from "./support/devices.ts";
 import { assertNear } from "./support/golden_comparison.ts";
 import { compareGolden } from "./support/golden_models.ts";
 import { type Case, checkDevice } from "./support/laws.ts";
+import { promises } from "./support/promises.ts";
+import {
+  checkConstants,
+  checkReductions,
+  checkRewriting,
+  checkSpecialValues,
+} from "./support/special_checks.ts";
 
 /** A test with the kernels for real GPUs. */
 function onGpuFamily(name: string, test: () => Promise<void>): void {
@@ -92,6 +100,14 @@ assertEquals(kinds.length, representatives.length + compositions.length);
 for (const [name, cases] of kinds) {
   onGpuFamily(`${name}: equals its reference, under jit too, and leaves no buffer`, () => checkDevice(cases));
 }
+
+onGpuFamily("every elementwise function is as exact as it promises", async () => {
+  for (const promised of promises) await checkPromise(promised);
+});
+onGpuFamily("every elementwise operation is right at all pairs of special values", checkSpecialValues);
+onGpuFamily("nothing is rewritten as if f32 were real numbers", checkRewriting);
+onGpuFamily("constants in the code of a kernel are numbers as others are", checkConstants);
+onGpuFamily("reductions and products of special values are right", checkReductions);
 
 for (const name of ["b_segformer_head", "f_losses_ops"] as const) {
   onGpuFamily(`golden ${name}: results and gradients equal PyTorch's`, async () => {

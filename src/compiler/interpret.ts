@@ -6,7 +6,7 @@
  * @module
  */
 import { arrayType, type DType, storedValue, type TensorData } from "../dtype.ts";
-import { erf } from "../special_functions.ts";
+import { erf, erfc } from "../special_functions.ts";
 import {
   type Affine,
   type Contraction,
@@ -51,6 +51,8 @@ export function applyUnary(op: (Expr & { kind: "unary" })["op"], x: number, dtyp
       return Math.tanh(x);
     case "erf":
       return erf(x);
+    case "normalCdf":
+      return 0.5 * erfc(-x * Math.SQRT1_2);
     case "floor":
       return Math.floor(x);
     case "ceil":
@@ -83,10 +85,9 @@ export function applyBinary(
     case "div":
       return dtype === "f32" ? a / b : b === 0 ? 0 : Math.trunc(a / b);
     case "mod":
-      if (dtype === "f32") return a - Math.floor(a / b) * b;
-      return b === 0 ? 0 : a - Math.floor(a / b) * b;
+      return dtype === "f32" || b !== 0 ? flooredRemainder(a, b) : 0;
     case "pow":
-      return dtype === "f32" ? (a === 1 || b === 0 ? 1 : Math.pow(a, b)) : integerPower(a, b);
+      return dtype === "f32" ? power(a, b) : integerPower(a, b);
     case "max":
       return Math.max(a, b);
     case "min":
@@ -116,9 +117,27 @@ export function applyBinary(
   }
 }
 
+/** The remainder with the sign of the divisor: `%` is exact and has that of the dividend. */
+export function flooredRemainder(a: number, b: number): number {
+  const rest = a % b;
+  if (rest === 0) return Object.is(b, -0) || b < 0 ? -0 : 0;
+  return rest < 0 === b < 0 ? rest : rest + b;
+}
+
+/** As in C99, where JavaScript gives NaN for 1 to the power of NaN and for ±1 to that of ±∞. */
+export function power(a: number, b: number): number {
+  if (a === 1 || (a === -1 && Math.abs(b) === Infinity)) return 1;
+  return Math.pow(a, b);
+}
+
+/** Whole powers; negative ones are 1 / base^|exponent| truncated, which is 0 but for ±1. */
 function integerPower(base: number, exponent: number): number {
+  if (exponent < 0) return Math.abs(base) === 1 ? (exponent % 2 === 0 ? 1 : base) : 0;
   let result = 1;
-  for (let k = 0; k < exponent; k++) result = Math.imul(result, base);
+  for (let [rest, square] = [exponent, base]; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) result = Math.imul(result, square);
+    square = Math.imul(square, square);
+  }
   return result;
 }
 

@@ -46,6 +46,7 @@ export type UnaryOp =
   | "tan"
   | "tanh"
   | "erf"
+  | "normalCdf" // ½ erfc(−x / √2), the distribution function of the normal distribution
   | "floor"
   | "ceil"
   | "round" // half to even
@@ -54,8 +55,10 @@ export type UnaryOp =
   | "isFinite";
 
 /**
- * Operations of two operands of one dtype. `mod` has the sign of the divisor (floored). Integer `div`
- * truncates; integer division or `mod` by zero gives 0. `max`/`min` give NaN if either operand is NaN.
+ * Operations of two operands of one dtype. `mod` is exact for every quotient and has the sign of the divisor
+ * (floored). Integer `div` truncates; integer division or `mod` by zero gives 0. `pow` is that of C99; of
+ * integers with a negative exponent it is the truncated 1 / a^|b|: ±1 for a = ±1, else 0. `max`/`min` give
+ * NaN if either operand is NaN, and −0 is below 0.
  * Comparisons give bool. `and`/`or`/`xor` are logical on bool, bitwise on integers. Shift counts are taken
  * modulo 32; `shr` is arithmetic for i32 and logical for u32.
  */
@@ -144,7 +147,7 @@ export type Expr =
 
 /** How a reduction stage combines values. `argMax`/`argMin` give the first index (i32) of the extremum, with
  * NaN counting as the extremum; the index is the row-major position in the stage's axes. `max`/`min` are NaN
- * if any value is. Empty stages give 0, 1, -Infinity/+Infinity (integers: the dtype's extremes). */
+ * if any value is, and −0 is below 0. Empty stages give 0, 1, -Infinity/+Infinity (integers: the dtype's extremes). */
 export type Combine = "sum" | "product" | "max" | "min" | "argMax" | "argMin";
 
 /** One reduction of a fold. Affine forms in `value` are over `[...fold.axes, ...axes]`. */

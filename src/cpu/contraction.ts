@@ -6,9 +6,15 @@
  */
 import type { Contraction } from "../compiler/kernel.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "./assembler.ts";
-import { type Blocks, type ContractionPlan, type OperandPlan, planContraction } from "./contraction_plan.ts";
+import {
+  type Blocks,
+  carriedBlocks,
+  type ContractionPlan,
+  type OperandPlan,
+  planContraction,
+} from "./contraction_plan.ts";
 import { Position } from "./contraction_axes.ts";
-import { writeFinish, writeTile } from "./contraction_tile.ts";
+import { writeCarry, writeFinish, writeTile } from "./contraction_tile.ts";
 import { writePack } from "./pack.ts";
 import { type Features, type GeneratedKernel, maximumPages } from "./protocol.ts";
 import { Library } from "./vector.ts";
@@ -56,6 +62,7 @@ class Generator {
         rowBytes: left.direct?.positionBytes,
         rightInnerBytes: right.direct?.innerBytes ?? 4 * width,
         sumBytes: 4 * width * plan.strip,
+        chain: plan.chain,
       }),
     });
     const high = withHeight(height);
@@ -63,7 +70,8 @@ class Generator {
     const packRight = right.direct ? undefined : writePack(this.#library, this.#kernel, right, width);
     const packLeft = left.direct ? undefined : this.#writePackLeft(high, low);
     const finish = writeFinish(this.#library, this.#kernel, plan);
-    const compute = this.#writeCompute({ high, low, packLeft, packRight, finish });
+    const carry = plan.totals === undefined ? undefined : writeCarry(this.#library);
+    const compute = this.#writeCompute({ high, low, packLeft, packRight, carry, finish });
     const add = plan.parts > 1 ? this.#writeAdd(finish) : undefined;
     const pack = left.chunks + right.chunks > 0 ? this.#writePackPhase(packLeft, packRight) : undefined;
 
@@ -210,10 +218,11 @@ class Generator {
       low: Height;
       packLeft: FunctionBuilder | undefined;
       packRight: FunctionBuilder | undefined;
+      carry: FunctionBuilder | undefined;
       finish: FunctionBuilder;
     },
   ): FunctionBuilder {
-    const { high, low, packLeft, packRight, finish } = functions;
+    const { high, low, packLeft, packRight, carry, finish } = functions;
     const { f, chunk, args, scratch, workspace } = this.#phase("compute");
     const plan = this.#plan;
     const { left, right, rowBlocks, columnBlocks, parts, width, height, inner } = plan;
@@ -240,6 +249,13 @@ class Generator {
     const firstRow = this.#rowOf(f, rowStart).keep("i32");
     const lastRow = this.#rowOf(f, rowEnd).keep("i32");
     const stripBytes = plan.strip * width * 4;
+    const [turn, isCarried, wasCarried] = [local(), local(), local()];
+    /** Pushes the number of a row of a strip among those of the block. */
+    const rowOfBlock = (): void => {
+      f.get(strip).get(columnStart).op("i32.sub").i32(plan.strip).op("i32.div_u");
+      f.get(lastRow).get(firstRow).op("i32.sub").op("i32.mul");
+      f.get(row).get(firstRow).op("i32.sub").op("i32.add");
+    };
     // Pushes the place of the sums of a row panel in a strip: a part's in scratch; else in the workspace, with a
     // place for every row of the block if they wait for more of the sum.
     const sumsAddress = (): void => {
@@ -249,9 +265,7 @@ class Generator {
         f.i32(columnBlocks.panels).op("i32.mul").get(strip).op("i32.add");
         f.i32(height * width * 4).op("i32.mul").get(scratch).op("i32.add");
       } else if (plan.depth < plan.partDepth) {
-        f.get(strip).get(columnStart).op("i32.sub").i32(plan.strip).op("i32.div_u");
-        f.get(lastRow).get(firstRow).op("i32.sub").op("i32.mul");
-        f.get(row).get(firstRow).op("i32.sub").op("i32.add");
+        rowOfBlock();
         f.i32(stripBytes).op("i32.mul").get(workspace).op("i32.add");
       } else f.get(workspace);
       f.i32(plan.tiles).op("i32.add");
@@ -295,6 +309,15 @@ class Generator {
         f.get(columnPanel).get(strip).op("i32.sub").i32(width * 4).op("i32.mul").get(sums).op("i32.add");
         f.get(leftAt).get(rightAt).get(count).get(more).call(one.tile);
       });
+      if (carry) {
+        f.get(isCarried).if(() => {
+          f.get(sums);
+          rowOfBlock();
+          f.i32(2 * stripBytes).op("i32.mul").get(workspace).op("i32.add").i32(plan.totals!).op("i32.add");
+          f.i32(one.height * stripBytes / 16).get(wasCarried).op("i32.eqz");
+          f.get(end).get(partEnd).op("i32.ge_s").call(carry);
+        });
+      }
       if (parts === 1) {
         f.get(end).get(partEnd).op("i32.ge_s").if(() => {
           f.get(args).get(batch).get(row).get(row).i32(one.height).op("i32.add");
@@ -309,6 +332,10 @@ class Generator {
       f.get(partEnd).get(k).op("i32.sub").set(count);
       limitTo(f, count, plan.depth);
       f.get(k).get(count).op("i32.add").set(end);
+      if (carry) {
+        f.get(turn).i32(carriedBlocks).op("i32.rem_u").i32(carriedBlocks - 1).op("i32.eq");
+        f.get(end).get(partEnd).op("i32.ge_s").op("i32.or").set(isCarried);
+      }
       if (left.place === "own") {
         f.get(args).get(leftBatch).get(rowStart).get(rowEnd).get(k).get(end);
         f.get(workspace).i32(left.offset).op("i32.add").call(packLeft!);
@@ -329,13 +356,16 @@ class Generator {
           f.if(() => rowOfTiles(high), () => rowOfTiles(low));
         });
       });
-      f.i32(1).set(more);
+      if (carry) {
+        f.get(isCarried).op("i32.eqz").set(more);
+        f.get(wasCarried).get(isCarried).op("i32.or").set(wasCarried).increase(turn, 1);
+      } else f.i32(1).set(more);
       f.get(end).tee(k).get(partEnd).op("i32.lt_s").branchIf(again);
     });
     return f;
   }
 
-  /** Adds the parts of one tile in their order and finishes it. */
+  /** Adds the parts of one tile in their order, in float64, and finishes it. */
   #writeAdd(finish: FunctionBuilder): FunctionBuilder {
     const { f, chunk, args, scratch, workspace } = this.#phase("add");
     const { batches, rowBlocks, columnBlocks, parts, width, height, tiles } = this.#plan;
@@ -349,13 +379,20 @@ class Generator {
       Local,
       Local,
     ];
-    const total = Array.from({ length: tileBytes / 16 }, () => f.local("v128"));
+    const total = Array.from({ length: tileBytes / 8 }, () => f.local("v128"));
     f.get(chunk).i32(tileBytes).op("i32.mul").get(scratch).op("i32.add").i32(tiles).op("i32.add").set(source);
     f.range(part, 0, parts, 1, () => {
-      total.forEach((sum, k) => f.get(source).load("v128.load", 16 * k).get(sum).op("f32x4.add").set(sum));
+      total.forEach((sum, k) => {
+        f.get(source).load("v128.load64_zero", 8 * k).op("f64x2.promote_low_f32x4");
+        f.get(sum).op("f64x2.add").set(sum);
+      });
       f.increase(source, partBytes);
     });
-    total.forEach((sum, k) => f.get(workspace).get(sum).store("v128.store", 16 * k));
+    for (let k = 0; k < total.length; k += 2) {
+      f.get(workspace);
+      for (const sum of [total[k]!, total[k + 1]!]) f.get(sum).op("f32x4.demote_f64x2_zero");
+      f.shuffle(0, 1, 4, 5).store("v128.store", 8 * k);
+    }
     f.get(chunk).i32(columnBlocks.panels).op("i32.rem_u").i32(width).op("i32.mul").set(column);
     f.get(chunk).i32(columnBlocks.panels).op("i32.div_u").tee(batch).i32(rowBlocks.panels).op("i32.rem_u");
     f.set(rowPanel).get(batch).i32(rowBlocks.panels).op("i32.div_u").set(batch);

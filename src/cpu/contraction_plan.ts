@@ -78,6 +78,10 @@ export interface ContractionPlan {
   readonly parts: number;
   readonly partDepth: number;
   readonly depth: number;
+  /** Most products that are added up in registers before they are added to the sums in memory. */
+  readonly chain: number;
+  /** Where the sums of a part are added to totals in float64 after every `carriedBlocks` blocks: the offset of these in the workspace. */
+  readonly totals: number | undefined;
   readonly left: OperandPlan;
   readonly right: OperandPlan;
   /** Axes as the stores see them. */
@@ -92,6 +96,8 @@ export interface ContractionPlan {
 }
 
 const innerBlock = 512;
+/** Blocks of a part after which its sums are carried over to float64. */
+export const carriedBlocks = 4;
 const firstLevelBytes = 24 * 1024;
 const mostPanelsOfStrip = 16;
 const secondLevelBytes = 256 * 1024;
@@ -139,10 +145,11 @@ export function planContraction(kernel: Contraction): ContractionPlan {
   const allTiles = batches * rowPanels * columnPanels;
   // The sums of a strip wait in the workspace for its end, or those of a whole block for the next block of the
   // sum; or, in scratch, for the other parts, which are added in the workspace.
-  const waitingRows = depth < partDepth && parts === 1
-    ? Math.ceil(rowPanels / rowBlocks.blocks) * height * Math.ceil(columnsOfBlock / strip)
-    : height;
+  const rowsOfBlock = Math.ceil(rowPanels / rowBlocks.blocks) * height * Math.ceil(columnsOfBlock / strip);
+  const waitingRows = depth < partDepth && parts === 1 ? rowsOfBlock : height;
   const waiting = workspace.reserve(waitingRows * strip * width * 4);
+  const isCarried = partDepth > carriedBlocks * depth;
+  const totals = isCarried ? workspace.reserve(rowsOfBlock * strip * width * 8) : undefined;
   const tiles = parts > 1 ? scratch.reserve(parts * allTiles * tileBytes) : waiting;
   const storeForms = [
     ...formsOf(...kernel.stores.map(({ value }) => value)),
@@ -157,6 +164,8 @@ export function planContraction(kernel: Contraction): ContractionPlan {
     tall,
     width,
     ...cut,
+    chain: inner > depth ? 64 : 128,
+    totals,
     strip,
     left,
     right,

@@ -26,6 +26,8 @@ export interface TileShape {
   readonly rightInnerBytes: number;
   /** Bytes between the rows of the sums. */
   readonly sumBytes: number;
+  /** Most products that are added up in registers before they are added to the sums in memory. */
+  readonly chain: number;
 }
 
 /**
@@ -36,12 +38,13 @@ export interface TileShape {
  * operand are read four at a time and spread from registers.
  */
 export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
-  const { height, width, rowBytes, rightInnerBytes, sumBytes } = shape;
+  const { height, width, rowBytes, rightInnerBytes, sumBytes, chain } = shape;
   const f = library.module.func("tile", ["i32", "i32", "i32", "i32", "i32"], []);
   const [sums, left, right, count, more] = f.params as [Local, Local, Local, Local, Local];
   const vector = new Vector(f, library);
   const vectors = width / 4;
   const total = Array.from({ length: height * vectors }, () => f.local("v128"));
+  const block = f.local("i32");
   const leftInnerBytes = rowBytes === undefined ? height * 4 : 4;
   const sumAt = (k: number): number => Math.floor(k / vectors) * sumBytes + 16 * (k % vectors);
   const spread = (four: Local, lane: number): Local =>
@@ -73,35 +76,72 @@ export function writeTile(library: Library, shape: TileShape): FunctionBuilder {
     }
   };
   const advance = (by: number): void => {
-    f.increase(left, by * leftInnerBytes).increase(right, by * rightInnerBytes).increase(count, -by);
+    f.increase(left, by * leftInnerBytes).increase(right, by * rightInnerBytes).increase(block, -by);
+  };
+  const addBlock = (): void => {
+    for (const sum of total) f.f32x4(0).set(sum);
+    f.while(() => f.get(block).i32(unrolled).op("i32.ge_s"), () => {
+      const load = (offset: number): Local => f.get(left).load("v128.load", offset).keep();
+      if (rowBytes === undefined) {
+        // The values of four inner points are one stream.
+        let four: Local;
+        for (let k = 0; k < unrolled; k++) {
+          step(k, (row) => {
+            const index = k * height + row;
+            if (index % 4 === 0) four = load(4 * index);
+            return spread(four, index % 4);
+          });
+        }
+      } else {
+        const rows = Array.from({ length: height }, (_, row) => load(row * rowBytes));
+        for (let k = 0; k < unrolled; k++) step(k, (row) => spread(rows[row]!, k));
+      }
+      advance(unrolled);
+    });
+    f.while(() => f.get(block), () => {
+      step(0, (row) => f.get(left).load("v128.load32_splat", row * (rowBytes ?? 4)).keep());
+      advance(1);
+    });
+    f.get(more).if(() => {
+      total.forEach((sum, k) => f.get(sums).load("v128.load", sumAt(k)).get(sum).op("f32x4.add").set(sum));
+    });
+    total.forEach((sum, k) => f.get(sums).get(sum).store("v128.store", sumAt(k)));
   };
 
-  f.get(more).if(() => {
-    total.forEach((sum, k) => f.get(sums).load("v128.load", sumAt(k)).set(sum));
+  f.loop((again) => {
+    f.get(count).i32(chain).get(count).i32(chain).op("i32.lt_s").op("select").set(block);
+    f.get(count).get(block).op("i32.sub").set(count);
+    addBlock();
+    f.i32(1).set(more);
+    f.get(count).branchIf(again);
   });
-  f.while(() => f.get(count).i32(unrolled).op("i32.ge_s"), () => {
-    const load = (offset: number): Local => f.get(left).load("v128.load", offset).keep();
-    if (rowBytes === undefined) {
-      // The values of four inner points are one stream.
-      let four: Local;
-      for (let k = 0; k < unrolled; k++) {
-        step(k, (row) => {
-          const index = k * height + row;
-          if (index % 4 === 0) four = load(4 * index);
-          return spread(four, index % 4);
-        });
-      }
-    } else {
-      const rows = Array.from({ length: height }, (_, row) => load(row * rowBytes));
-      for (let k = 0; k < unrolled; k++) step(k, (row) => spread(rows[row]!, k));
-    }
-    advance(unrolled);
+  return f;
+}
+
+/**
+ * The function `(sums, totals, vectors, first, last)`: adds f32 sums, four to a vector, to their totals in float64,
+ * which count as zero if it is the `first` time. The `last` time the totals become the sums instead.
+ */
+export function writeCarry(library: Library): FunctionBuilder {
+  const f = library.module.func("carry", ["i32", "i32", "i32", "i32", "i32"], []);
+  const [sums, totals, vectors, first, last] = f.params as [Local, Local, Local, Local, Local];
+  const [low, high] = [f.local("v128"), f.local("v128")];
+  f.while(() => f.get(vectors), () => {
+    const sum = f.get(sums).load("v128.load").keep();
+    f.get(sum).op("f64x2.promote_low_f32x4").set(low);
+    f.get(sum).get(sum).shuffle(2, 3, 2, 3).op("f64x2.promote_low_f32x4").set(high);
+    f.get(first).op("i32.eqz").if(() => {
+      f.get(totals).load("v128.load").get(low).op("f64x2.add").set(low);
+      f.get(totals).load("v128.load", 16).get(high).op("f64x2.add").set(high);
+    });
+    f.get(last).if(() => {
+      f.get(sums).get(low).op("f32x4.demote_f64x2_zero").get(high).op("f32x4.demote_f64x2_zero");
+      f.shuffle(0, 1, 4, 5).store("v128.store");
+    }, () => {
+      f.get(totals).get(low).store("v128.store").get(totals).get(high).store("v128.store", 16);
+    });
+    f.increase(sums, 16).increase(totals, 32).increase(vectors, -1);
   });
-  f.while(() => f.get(count), () => {
-    step(0, (row) => f.get(left).load("v128.load32_splat", row * (rowBytes ?? 4)).keep());
-    advance(1);
-  });
-  total.forEach((sum, k) => f.get(sums).get(sum).store("v128.store", sumAt(k)));
   return f;
 }
 

@@ -211,11 +211,15 @@ export class Emitter {
     }
     if (a.dtype === "f32" && (op === "max" || op === "min")) {
       const [x, bound] = a.kind === "constant" ? [b, a] : [a, b];
-      if (bound.kind === "constant" && !Number.isNaN(bound.value)) {
+      // Of −0 and 0 the first operand is taken: wrong for min(0, −0), and mended by adding 0 for max(−0, 0).
+      const isExact = bound.kind === "constant" && !Number.isNaN(bound.value) &&
+        !(op === "min" && Object.is(bound.value, -0));
+      if (isExact) {
         // One instruction instead of several; NaN in the first operand is kept.
         this.value(x);
         this.value(bound);
         this.f.op(op === "max" ? "f32x4.pmax" : "f32x4.pmin");
+        if (op === "max" && Object.is(bound.value, 0)) this.f.f32x4(0).op("f32x4.add");
         return;
       }
     }

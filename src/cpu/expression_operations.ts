@@ -6,21 +6,9 @@
 import type { DType } from "../dtype.ts";
 import type { BinaryOp, UnaryOp } from "../compiler/kernel.ts";
 import type { Local } from "./assembler.ts";
-import {
-  cos,
-  type Elementary,
-  erf,
-  exp,
-  expm1,
-  expOfNegative,
-  floatModulo,
-  log,
-  log1p,
-  pow,
-  sin,
-  tan,
-  tanh,
-} from "./math.ts";
+import { type Elementary, erf, exp, expm1, expOfNegative, log, log1p, normalCdf, tanh } from "./math.ts";
+import { cos, sin, tan } from "./math_angles.ts";
+import { floatModulo, pow } from "./math_powers.ts";
 import type { Vector } from "./vector.ts";
 
 /** An operation, or the exponential of what is known not to be positive. */
@@ -35,6 +23,7 @@ const inlined: Partial<Record<UnaryForm, Elementary>> = {
   log1p,
   tanh,
   erf,
+  normalCdf,
 };
 const called: Partial<Record<UnaryForm, Elementary>> = { sin, cos, tan };
 
@@ -153,9 +142,17 @@ function modulo({ f }: Vector, a: Local, b: Local, signed: boolean): void {
   );
 }
 
-/** a^b modulo 2³² by squaring; 1 for a signed b below 0. */
+/** a^b modulo 2³² by squaring. For b below 0 it is 1 / a^|b| truncated: of ±1 as for |b|, else 0. */
 function integerPower({ f }: Vector, a: Local, b: Local, signed: boolean): void {
   const result = f.i32(1).keep("i32");
+  if (signed) {
+    f.get(b).i32(0).op("i32.lt_s").if(() => {
+      f.i32(0).get(b).op("i32.sub").i32(1).op("i32.and").set(b);
+      f.get(a).i32(1).op("i32.add").i32(3).op("i32.lt_u").get(a).i32(0).op("i32.ne").op("i32.and").set(
+        result,
+      );
+    });
+  }
   f.while(() => signed ? f.get(b).i32(0).op("i32.gt_s") : f.get(b), () => {
     f.get(b).i32(1).op("i32.and").if(() => f.get(result).get(a).op("i32.mul").set(result));
     f.get(a).get(a).op("i32.mul").set(a).get(b).i32(1).op("i32.shr_u").set(b);

@@ -144,24 +144,29 @@ class FoldWriter {
       );
       return;
     }
-    const reductions = this.#reductions(stages, 1);
-    this.#inside(kernel.stages[stages[0]!]!.axes, plan.stages[stages[0]!]!, () => {
-      for (const reduction of reductions.values()) reduction.step(0, undefined);
-    });
+    const inner = plan.stages[stages[0]!]!;
+    const reductions = this.#reductions(stages, { results: 1, width: 1, inner });
+    this.#inside(kernel.stages[stages[0]!]!.axes, inner, () => {
+      for (const reduction of reductions.values()) reduction.step(0, 0, undefined);
+    }, reductions);
     emitter.scope({ reduced: this.#lanesOf(reductions, 0) }, () => this.#column(walk + 1));
   }
 
-  /** Started accumulators of stages, `count` of each. */
-  #reductions(stages: readonly number[], count: number): Map<number, Reduction> {
+  /** Started accumulators of stages that have the loops `inner` in common. */
+  #reductions(
+    stages: readonly number[],
+    { results, width, inner }: { results: number; width: number; inner: InnerPlan | undefined },
+  ): Map<number, Reduction> {
     const { kernel, emitter } = this;
+    const options = { results, width, inBlocks: inner?.block !== undefined };
     return new Map(stages.map((stage) => {
-      const reduction = new Reduction(emitter, kernel.stages[stage]!, kernel.axes.length, count);
+      const reduction = new Reduction(emitter, kernel.stages[stage]!, kernel.axes.length, options);
       reduction.start();
       return [stage, reduction];
     }));
   }
 
-  /** The results in accumulator k, one in each lane. */
+  /** Result number k of every stage, one in each lane. */
   #lanesOf(reductions: ReadonlyMap<number, Reduction>, k: number): Map<number, FinishedValue> {
     return new Map([...reductions].map(([stage, reduction]) => [
       stage,
@@ -189,13 +194,14 @@ class FoldWriter {
         emitter.scope({ axes, ...(reduced ? { reduced: reduced(k) } : {}) }, () => body(k));
       }
     };
-    const reductions = this.#reductions(plan.walks[0] ?? [], count);
+    const inner = plan.stages[0];
+    const reductions = this.#reductions(plan.walks[0] ?? [], { results: count, width: 1, inner });
     const [stage] = kernel.stages;
     if (stage) {
-      this.#inside(stage.axes, plan.stages[0]!, () =>
+      this.#inside(stage.axes, inner!, () =>
         each((k) => {
-          for (const reduction of reductions.values()) reduction.step(k, undefined);
-        }));
+          for (const reduction of reductions.values()) reduction.step(k, 0, undefined);
+        }), reductions);
     }
     each(
       () => kernel.stores.forEach((store) => emitter.store(store)),
@@ -203,29 +209,59 @@ class FoldWriter {
     );
   }
 
-  /** Runs `body` for every step of inner axes. */
-  #inside(axes: readonly number[], inner: InnerPlan, body: () => void): void {
+  /** Runs `body` for every step of inner axes, of which reductions (if any) take a value in each. */
+  #inside(
+    axes: readonly number[],
+    inner: InnerPlan,
+    body: () => void,
+    reductions: ReadonlyMap<number, Reduction> = new Map(),
+  ): void {
     if (points(axes) === 0) return;
-    this.#loops(inner.loops, inner.unrolled, body);
+    if (inner.unrolled) this.#unrolled(inner.loops, body);
+    else this.#inBlocks(inner, reductions, (loops, start, stop) => this.#loops(loops, start, stop, body));
   }
 
-  #loops(loops: readonly Loop[], unrolled: boolean, body: () => void): void {
+  /** Writes `body` once for each step of loops. */
+  #unrolled(loops: readonly Loop[], body: () => void): void {
+    const [loop, ...inner] = loops;
+    if (!loop) return body();
+    for (let plus = 0; plus < loop.size; plus++) {
+      this.emitter.scope({ axes: new Map([[loop.axis, { plus }]]) }, () => this.#unrolled(inner, body));
+    }
+  }
+
+  /** Runs `body` for every step of loops, of which the first one goes from `start` to `stop`. */
+  #loops(loops: readonly Loop[], start: Operand, stop: Operand, body: () => void): void {
     const { f } = this.emitter;
     const [loop, ...inner] = loops;
     if (!loop) return body();
     const { axis, size } = loop;
-    if (unrolled) {
-      for (let plus = 0; plus < size; plus++) {
-        this.emitter.scope({ axes: new Map([[axis, { plus }]]) }, () => this.#loops(inner, true, body));
-      }
-    } else {
-      const local = f.local("i32");
-      f.range(local, 0, size, 1, () => {
-        this.emitter.scope({ axes: new Map([[axis, { local, size }]]), loop: true }, () => {
-          this.#loops(inner, false, body);
-        });
+    const local = f.local("i32");
+    f.range(local, start, stop, 1, () => {
+      this.emitter.scope({ axes: new Map([[axis, { local, size }]]), loop: true }, () => {
+        this.#loops(inner, 0, inner[0]?.size ?? 1, body);
       });
-    }
+    });
+  }
+
+  /** Runs loops by `run`, which gets those that are left and where the first of them starts and stops. */
+  #inBlocks(
+    { loops, block }: InnerPlan,
+    reductions: ReadonlyMap<number, Reduction>,
+    run: (loops: readonly Loop[], start: Operand, stop: Operand) => void,
+  ): void {
+    if (!block) return run(loops, 0, loops[0]?.size ?? 1);
+    const { f } = this.emitter;
+    const { size } = loops[block.loop]!;
+    this.#loops(loops.slice(0, block.loop), 0, loops[0]!.size, () => {
+      const [start, stop] = [f.local("i32"), f.local("i32")];
+      f.range(start, 0, size, block.size, () => {
+        f.get(start).i32(block.size).op("i32.add").set(stop);
+        f.get(stop).i32(size).get(stop).i32(size).op("i32.lt_s").op("select").set(stop);
+        run(loops.slice(block.loop), start, stop);
+        for (const reduction of reductions.values()) reduction.finishBlock();
+      });
+    });
   }
 
   // Rows: one point or several abreast, with the lanes along the inner axes.
@@ -252,23 +288,25 @@ class FoldWriter {
     const first = kernel.stages[stages[0]!]!;
     if (plan.taps.length > 0) return this.#tappedRow(first);
     const width = isIndexStage(first) || rows > 1 ? 1 : plan.width;
-    const reductions = this.#reductions(stages, rows * width);
+    const inner = plan.stages[stages[0]!]!;
+    const reductions = this.#reductions(stages, { results: rows, width, inner });
     const values = stages.map((stage) => kernel.stages[stage]!.value);
     this.#along(
       first.axes,
-      plan.stages[stages[0]!]!,
+      inner,
       values,
       width,
       (k, mask) =>
         this.#eachRow(finished, (row) => {
-          for (const reduction of reductions.values()) reduction.step(row * width + k, mask);
+          for (const reduction of reductions.values()) reduction.step(row, k, mask);
         }),
+      reductions,
     );
     for (const stage of stages) this.#finishWalk(stage);
-    const results = [...reductions].map(([stage, reduction]) => {
-      if (rows === 1) reduction.merge();
-      return { stage, locals: finished.map((_, row) => reduction.across(row)) };
-    });
+    const results = [...reductions].map(([stage, reduction]) => ({
+      stage,
+      locals: finished.map((_, row) => reduction.across(row)),
+    }));
     emitter.scope({}, () => {
       const owner = emitter.scopes.here;
       const more = finished.map((known, row) => {
@@ -306,18 +344,20 @@ class FoldWriter {
   #tappedRow(stage: Stage): void {
     const { kernel, plan, emitter } = this;
     const taps = plan.taps.reduce((product, { size }) => product * size, 1);
-    const reduction = new Reduction(emitter, stage, kernel.axes.length, taps);
+    const inner = plan.stages[0]!;
+    const reductions = this.#reductions([0], { results: taps, width: 1, inner });
+    const reduction = reductions.get(0)!;
     const each = (body: (tap: number) => void): void => {
       let tap = 0;
-      this.#loops(plan.taps, true, () => body(tap++));
+      this.#unrolled(plan.taps, () => body(tap++));
     };
-    reduction.start();
     this.#along(
       stage.axes,
-      plan.stages[0]!,
+      inner,
       [stage.value],
       1,
-      (_, mask) => each((tap) => reduction.step(tap, mask)),
+      (_, mask) => each((tap) => reduction.step(tap, 0, mask)),
+      reductions,
     );
     each((tap) => {
       const finished: FinishedValue = { local: reduction.across(tap), lanes: false };
@@ -328,23 +368,23 @@ class FoldWriter {
     });
   }
 
-  /** Runs `body` for every vector of inner axes; once, where there are none. */
+  /** Runs `body` for every vector of inner axes (see `#inside`); once, where there are none. */
   #along(
     axes: readonly number[],
     inner: InnerPlan,
     roots: readonly Expr[],
     width: number,
     body: (k: number, mask: Local | undefined) => void,
+    reductions: ReadonlyMap<number, Reduction> = new Map(),
   ): void {
     const { emitter } = this;
-    const loop = inner.loops.at(-1);
     if (points(axes) === 0) return;
-    if (!loop) return this.#single(body);
-    this.#loops(inner.loops.slice(0, -1), false, () => {
+    if (inner.loops.length === 0) return this.#single(body);
+    const vectors = (loop: Loop, start: Operand, stop: Operand): void =>
       emitLanes(emitter, {
         loop,
-        start: 0,
-        stop: loop.size,
+        start,
+        stop,
         width,
         roots,
         inner: this.plan.taps,
@@ -361,6 +401,10 @@ class FoldWriter {
           }
         },
       });
+    this.#inBlocks(inner, reductions, (loops, start, stop) => {
+      const last = loops.at(-1)!;
+      if (loops.length === 1) vectors(last, start, stop);
+      else this.#loops(loops.slice(0, -1), start, stop, () => vectors(last, 0, last.size));
     });
   }
 

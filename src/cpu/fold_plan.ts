@@ -20,7 +20,21 @@ export interface InnerPlan {
   readonly loops: readonly Loop[];
   /** Written out once for each step, with constants for the axes. */
   readonly unrolled: boolean;
+  /** Where a long sum is cut: loop number `loop` runs in blocks of `size` positions. */
+  readonly block?: Block | undefined;
 }
+
+/** See `InnerPlan.block`. */
+export interface Block {
+  readonly loop: number;
+  readonly size: number;
+}
+
+/**
+ * Most f32 additions to an accumulator, after which it is added to a sum in float64 and begins at 0 again. So many
+ * equal values are added with a relative error below 1e-6, whatever the length of the whole sum.
+ */
+const longestChain = 64;
 
 /** A schedule of a fold. */
 export interface FoldPlan {
@@ -72,7 +86,7 @@ function cost(roots: readonly Expr[], axis: number): number {
   return sum;
 }
 
-const heavy = new Set(["exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "tan"]);
+const heavy = new Set(["exp", "expm1", "log", "log1p", "tanh", "erf", "normalCdf", "sin", "cos", "tan"]);
 
 /** Neighbouring lanes in one access, the same value for all, or one access for each lane. */
 function accessCost(form: Affine, axis: number): number {
@@ -144,6 +158,7 @@ export function planFold(kernel: Fold): FoldPlan {
   const width = !lanes || (oneWalk && !stagePlans[0]?.unrolled) ? (stages.length > 2 ? 2 : 4) : 1;
   const outer = parallel.filter((loop) => loop !== lanes && !taps.includes(loop));
   const abreast = overlap ?? (lanes || taps.length > 0 ? undefined : rowsAbreast(outer, inner));
+  const alongLanes = lanes ? 1 : 4 * (taps.length > 0 || abreast ? 1 : width);
   const together = lanes?.size ?? taps.reduce((product, { size }) => product * size, 1);
   return {
     outer: outer.map((loop) =>
@@ -153,12 +168,30 @@ export function planFold(kernel: Fold): FoldPlan {
     taps,
     abreast,
     kept: lanes ? [] : keptValues(kernel, plans),
-    stages: stagePlans,
+    stages: stagePlans.map((plan) => ({
+      ...plan,
+      block: plan.unrolled ? undefined : blockOf(plan, alongLanes),
+    })),
     walks,
     stores: plans.slice(stages.length),
     width,
     ...chunking(total / (abreast?.size ?? 1), together, lanes !== undefined, byColumns ? best.work : rowWork),
   };
+}
+
+/** Where sums over these loops are cut, if they are long; a step of the last loop takes `lanes` positions. */
+function blockOf({ loops }: InnerPlan, lanes: number): Block | undefined {
+  let steps = 1;
+  for (let k = loops.length - 1; k >= 0; k--) {
+    const positions = k === loops.length - 1 ? lanes : 1;
+    const own = Math.ceil(loops[k]!.size / positions);
+    if (steps * own > longestChain) {
+      const size = Math.max(1, Math.floor(longestChain / steps)) * positions;
+      return { loop: k, size };
+    }
+    steps *= own;
+  }
+  return undefined;
 }
 
 /** Longest rows, in elements, that go abreast: the sum of a longer one is more exact in several accumulators. */
@@ -277,9 +310,10 @@ function chunking(
 export function describeFold(kernel: Fold): string {
   const plan = planFold(shareEqual(kernel));
   const loopText = ({ axis, size }: Loop): string => `axis ${axis} < ${size}`;
-  const innerText = (name: string, { loops, unrolled }: InnerPlan, alongLast: boolean): string => {
+  const innerText = (name: string, { loops, unrolled, block }: InnerPlan, alongLast: boolean): string => {
     const texts = loops.map((loop, k) =>
-      loopText(loop) + (alongLast && k === loops.length - 1 ? " by 4 lanes" : "")
+      loopText(loop) + (alongLast && k === loops.length - 1 ? " by 4 lanes" : "") +
+      (k === block?.loop ? ` in blocks of ${block.size}` : "")
     );
     return `    ${name}: ${texts.join(", ") || "one step"}${
       unrolled && loops.length > 0 ? " (unrolled)" : ""

@@ -1,5 +1,6 @@
 /**
- * The accumulators of one reduction stage.
+ * The accumulators of one reduction stage. A long f32 sum has two levels of them: f32 for a block of steps, and
+ * float64 for the blocks, so that its error does not grow with its length.
  *
  * @module
  */
@@ -11,33 +12,64 @@ import { binary } from "./expression_operations.ts";
 
 interface Accumulator {
   readonly value: Local;
-  /** For max and min of f32 the lanes that have met NaN, for argMax and argMin the index. */
+  /** For argMax and argMin the index. For max and min of f32: see `Extremum`. */
   readonly extra: Local;
+  readonly bits: Local;
 }
+
+/**
+ * An extremum of f32 is found from three of the bits as integers, one instruction each: `value` is the largest signed
+ * one, so the largest float if any is not negative; `extra` the smallest unsigned one, so the float closest to
+ * 0 from above, or else from below; `bits` the largest unsigned one, so the smallest float if any is negative.
+ * NaN of either sign is beyond the infinity of that sign. And −0 is below 0, which no comparison of floats says.
+ */
+const extremum = { value: "i32x4.max_s", extra: "i32x4.min_u", bits: "i32x4.max_u" } as const;
+type Extremum = keyof typeof extremum;
+const partsOfExtremum = Object.keys(extremum) as Extremum[];
 
 const noIndex = 0x7fffffff;
 
-/** Accumulates a stage, in one or several accumulators of four lanes. */
+/** How many accumulators there are. */
+export interface ReductionOptions {
+  /** How many results are computed at once. */
+  readonly results: number;
+  /** Accumulators of each of them. argMax and argMin have one. */
+  readonly width: number;
+  /** Whether the steps come in blocks: `finishBlock` is called after each. */
+  readonly inBlocks: boolean;
+}
+
+/** Accumulates a stage, in one or several accumulators of four lanes for each result. */
 export class Reduction {
-  readonly #accumulators: Accumulator[];
+  readonly #accumulators: readonly (readonly Accumulator[])[];
+  /** The float64 sums of the finished blocks of each result: of lanes 0 and 1, and of lanes 2 and 3. */
+  readonly #blocks: readonly (readonly [Local, Local])[] | undefined;
   readonly #isArg: boolean;
-  readonly #tracksNan: boolean;
+  readonly #isExtremum: boolean;
   readonly #larger: boolean;
   readonly #position: Affine;
 
-  /** For `count` accumulators; `parallel` is the number of axes before those of the stage. */
-  constructor(readonly emitter: Emitter, readonly stage: Stage, parallel: number, count: number) {
-    const { combine, value } = stage;
+  /** `parallel` is the number of axes before those of the stage. */
+  constructor(readonly emitter: Emitter, readonly stage: Stage, parallel: number, options: ReductionOptions) {
+    const { combine, value, dtype } = stage;
     this.#isArg = combine === "argMax" || combine === "argMin";
     this.#larger = combine === "argMax" || combine === "max";
-    this.#tracksNan = (combine === "max" || combine === "min") && value.dtype === "f32";
+    this.#isExtremum = (combine === "max" || combine === "min") && value.dtype === "f32";
     const strides = stage.axes.map((_, k) => stage.axes.slice(k + 1).reduce((a, b) => a * b, 1));
     this.#position = { offset: 0, coefficients: [...new Array<number>(parallel).fill(0), ...strides] };
     const { f } = emitter;
-    this.#accumulators = Array.from(
-      { length: count },
-      () => ({ value: f.local("v128"), extra: f.local("v128") }),
+    const many = <T>(length: number, make: () => T): T[] => Array.from({ length }, make);
+    this.#accumulators = many(
+      options.results,
+      () =>
+        many(
+          options.width,
+          () => ({ value: f.local("v128"), extra: f.local("v128"), bits: f.local("v128") }),
+        ),
     );
+    if (options.inBlocks && combine === "sum" && dtype === "f32") {
+      this.#blocks = many(options.results, () => [f.local("v128"), f.local("v128")]);
+    }
   }
 
   /** The value that changes nothing. */
@@ -51,19 +83,21 @@ export class Reduction {
   /** Sets the accumulators to the value of an empty reduction. */
   start(): void {
     const { f } = this.emitter;
-    for (const { value, extra } of this.#accumulators) {
-      this.#identity();
-      f.set(value);
-      if (this.#isArg) f.i32x4(noIndex).set(extra);
-      else if (this.#tracksNan) f.i32x4(0).set(extra);
+    for (const accumulator of this.#accumulators.flat()) {
+      for (const part of this.#parts) {
+        this.#identity();
+        f.set(accumulator[part]);
+      }
+      if (this.#isArg) f.i32x4(noIndex).set(accumulator.extra);
     }
+    for (const sum of this.#blocks?.flat() ?? []) f.i32x4(0).set(sum);
   }
 
-  /** Takes the value at the present position into accumulator k; only lanes in `mask`, if given. */
-  step(k: number, mask: Local | undefined): void {
+  /** Takes the value at the present position into an accumulator of a result; only lanes in `mask`, if given. */
+  step(result: number, k: number, mask: Local | undefined): void {
     const { emitter, stage } = this;
     const { f } = emitter;
-    const accumulator = this.#accumulators[k]!;
+    const accumulator = this.#accumulators[result]![k]!;
     if (this.#isArg) return this.#argStep(accumulator, mask);
     if (!mask && stage.combine === "sum" && stage.dtype === "f32") {
       emitter.addTo(accumulator.value, stage.value);
@@ -77,23 +111,47 @@ export class Reduction {
       emitter.vector.select();
     }
     const x = f.keep();
-    f.get(accumulator.value).get(x);
-    this.#combine();
-    f.set(accumulator.value);
-    if (this.#tracksNan) {
-      f.get(accumulator.extra).get(x).get(x).op("f32x4.ne").op("v128.or").set(accumulator.extra);
+    this.#combine(accumulator, () => x);
+  }
+
+  /** The parts of an accumulator that are combined. */
+  get #parts(): readonly Extremum[] {
+    return this.#isExtremum ? partsOfExtremum : ["value"];
+  }
+
+  /** Combines the parts of an accumulator with others. */
+  #combine(accumulator: Accumulator, other: (part: Extremum) => Local): void {
+    const { f } = this.emitter;
+    for (const part of this.#parts) {
+      f.get(accumulator[part]).get(other(part));
+      this.#join(part);
+      f.set(accumulator[part]);
     }
   }
 
-  /** [a, b] -> their combination (NaN aside, which max and min of f32 track). */
-  #combine(): void {
+  /** Adds what has been accumulated in f32 to the float64 sums, and begins again. */
+  finishBlock(): void {
+    const { f } = this.emitter;
+    this.#blocks?.forEach(([low, high], result) => {
+      this.#merge(result);
+      const accumulators = this.#accumulators[result]!;
+      const { value } = accumulators[0]!;
+      [low, high].forEach((sum, half) => {
+        this.emitter.vector.promote(value, half as 0 | 1);
+        f.get(sum).op("f64x2.add").set(sum);
+      });
+      for (const { value } of accumulators) f.i32x4(0).set(value);
+    });
+  }
+
+  /** [a, b] -> their combination. */
+  #join(part: Extremum): void {
     const { combine, dtype } = this.stage;
-    if (this.#tracksNan) this.emitter.f.op(this.#larger ? "f32x4.pmax" : "f32x4.pmin");
-    else {binary(
-        this.emitter.vector,
-        combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max",
-        dtype,
-      );}
+    if (this.#isExtremum) this.emitter.f.op(extremum[part]);
+    else {
+      const operation = combine === "sum" ? "add" : combine === "product" ? "mul" : combine as "max" | "min";
+      binary(this.emitter.vector, operation, dtype);
+    }
   }
 
   #argStep(accumulator: Accumulator, mask: Local | undefined): void {
@@ -126,55 +184,62 @@ export class Reduction {
     }
   }
 
-  /** The result of each lane of accumulator k. */
-  lanes(k: number): Local {
+  /** The result of each lane, for one result that has a single accumulator. */
+  lanes(result: number): Local {
     const { f, vector } = this.emitter;
-    const { value, extra } = this.#accumulators[k]!;
+    const blocks = this.#blocks?.[result];
+    if (blocks) {
+      for (const sum of blocks) f.get(sum).op("f32x4.demote_f64x2_zero");
+      return f.shuffle(0, 1, 4, 5).keep();
+    }
+    const { value, extra, bits } = this.#accumulators[result]![0]!;
     if (this.#isArg) { // a lane that has met nothing but the identity has its first element as the extremum
       f.i32x4(0).get(extra).get(extra).i32x4(noIndex).op("i32x4.eq");
       vector.select();
-    } else if (this.#tracksNan) {
-      f.get(value).get(extra).op("v128.or"); // all ones are a NaN
+    } else if (this.#isExtremum) {
+      // The least negative float, or the most negative one, where there is such a one.
+      const [negative, sign] = this.#larger ? [extra, value] : [bits, bits];
+      f.get(negative).get(this.#larger ? value : extra).get(sign).i32(31).op("i32x4.shr_s");
+      vector.select();
+      f.get(value).i32x4(0x7f800000).op("i32x4.gt_s").get(bits).i32x4(-0x800000).op("i32x4.gt_u");
+      f.op("v128.or").op("v128.or"); // all ones are a NaN
     } else {
       return value;
     }
     return f.keep();
   }
 
-  /** Combines all accumulators into the first (not for argMax and argMin, which have one per result). */
-  merge(): void {
-    for (let distance = this.#accumulators.length >> 1; distance > 0; distance >>= 1) {
-      for (let k = 0; k < distance; k++) {
-        this.#merge(this.#accumulators[k]!, this.#accumulators[k + distance]!);
+  /** One result of all its lanes and accumulators together, in every lane. */
+  across(result: number): Local {
+    const { f, vector } = this.emitter;
+    const blocks = this.#blocks?.[result];
+    if (blocks) {
+      const both = f.get(blocks[0]).get(blocks[1]).op("f64x2.add").keep();
+      f.get(both).get(both).get(both).shuffle(2, 3, 0, 1).op("f64x2.add").op("f32x4.demote_f64x2_zero");
+      const sum = f.keep();
+      return f.get(sum).get(sum).shuffle(0, 0, 0, 0).keep();
+    }
+    this.#merge(result);
+    const accumulator = this.#accumulators[result]![0]!;
+    if (this.#isArg) this.#argAcross(accumulator.value, accumulator.extra);
+    else {
+      for (const part of this.#parts) {
+        f.get(accumulator[part]);
+        vector.acrossLanes(() => this.#join(part));
+        f.set(accumulator[part]);
       }
     }
+    return this.lanes(result);
   }
 
-  /** The result of all lanes of accumulator k together, in every lane. */
-  across(k: number): Local {
-    const { f, vector } = this.emitter;
-    const { value, extra } = this.#accumulators[k]!;
-    if (this.#isArg) {
-      this.#argAcross(value, extra);
-      return this.lanes(k);
+  /** Combines the accumulators of a result into its first. */
+  #merge(result: number): void {
+    const accumulators = this.#accumulators[result]!;
+    for (let distance = accumulators.length >> 1; distance > 0; distance >>= 1) {
+      for (let k = 0; k < distance; k++) {
+        this.#combine(accumulators[k]!, (part) => accumulators[k + distance]![part]);
+      }
     }
-    f.get(value);
-    vector.acrossLanes(() => this.#combine());
-    f.set(value);
-    if (this.#tracksNan) {
-      f.get(extra);
-      vector.acrossLanes(() => f.op("v128.or"));
-      f.set(extra);
-    }
-    return this.lanes(k);
-  }
-
-  #merge(a: Accumulator, b: Accumulator): void {
-    const { f } = this.emitter;
-    f.get(a.value).get(b.value);
-    this.#combine();
-    f.set(a.value);
-    if (this.#tracksNan) f.get(a.extra).get(b.extra).op("v128.or").set(a.extra);
   }
 
   #argAcross(value: Local, extra: Local): void {

@@ -56,34 +56,6 @@ const erfDenominator = [
   0.0011855782473794664,
   0.00003742017313493361,
 ];
-// (sin r − r) / r³ and (cos r − 1 + r²/2) / r⁴ as polynomials of r², for |r| ≤ π/4.
-const sineTail = [-0.16666654225554733, 0.00833213149716584, -0.00019510839140764337];
-const cosineTail = [
-  0.04166664661920766,
-  -0.0013888883438686762,
-  0.000024799436469844036,
-  -2.7203308321588995e-7,
-];
-// 2 artanh(√z) / (√z ln 2) for z ≤ ((√2 − 1)/(√2 + 1))², and 2ˣ for |x| ≤ ½, both for float64.
-const log2Series = [
-  2.8853900817778495,
-  0.9617966941143222,
-  0.5770779420917015,
-  0.41220927881216196,
-  0.3199046574727601,
-  0.28291441077844315,
-];
-const exp2Series = [
-  0.9999999999595499,
-  0.6931471805350257,
-  0.24022651213584523,
-  0.05550410976111344,
-  0.009618025604099453,
-  0.001333342264353716,
-  0.00015469731672664768,
-  0.000015316462128193847,
-];
-
 const overflow = 88.72283; // the largest x with a finite eˣ
 const underflow = -87.336544; // eˣ is below 2⁻¹²⁶ beyond
 
@@ -117,8 +89,7 @@ export function exp(v: Vector, x: Local): void {
   v.polynomial(r, [1, 1, ...exponentialTail]);
   // The power of two goes into the exponent bits: 2¹²⁸ has no factor of its own, but eʳ 2¹²⁸ may be finite.
   f.get(shifted).i32(23).op("i32x4.shl").op("i32x4.add");
-  // The mask shifted left is −∞, or 0.
-  f.get(x).f32x4(overflow).op("f32x4.gt").i32(23).op("i32x4.shl").op("f32x4.sub");
+  overflowToInfinity(v, x);
   f.get(x).f32x4(underflow).op("f32x4.lt").op("v128.andnot");
 }
 
@@ -147,7 +118,7 @@ function expm1Above(v: Vector, x: Local): void {
   f.get(result).get(result).op("f32x4.add");
 }
 
-/** eˣ − 1; error below 2.5 ulp. */
+/** eˣ − 1; error below 2 ulp. */
 export function expm1(v: Vector, x: Local): void {
   const { f } = v;
   f.get(x).f32x4(-18).op("f32x4.pmax"); // keeps NaN
@@ -157,7 +128,7 @@ export function expm1(v: Vector, x: Local): void {
 }
 
 /** [y] -> y with the sign bit of x also set. */
-function withSignOf(v: Vector, x: Local): void {
+export function withSignOf(v: Vector, x: Local): void {
   v.f.get(x).i32x4(-0x80000000).op("v128.and").op("v128.or");
 }
 
@@ -171,7 +142,7 @@ export function tanh(v: Vector, x: Local): void {
   withSignOf(v, x);
 }
 
-/** erf x = x/4 + x N(x²) / D(x²), where erf 4 rounds to 1; error below 2e-7, below 4 ulp near zero. */
+/** erf x = x/4 + x N(x²) / D(x²), where erf 4 rounds to 1; error below 3 ulp. */
 export function erf(v: Vector, x: Local): void {
   const { f } = v;
   const z = f.get(x).f32x4(4).op("f32x4.pmin").f32x4(-4).op("f32x4.pmax").keep(); // keeps NaN
@@ -181,8 +152,16 @@ export function erf(v: Vector, x: Local): void {
   v.multiplyAdd(() => f.get(z), () => f.get(z).f32x4(0.25).op("f32x4.mul"));
 }
 
+/** Φ(x) = ½ + ½ erf(x / √2); error below 1e-7. */
+export function normalCdf(v: Vector, x: Local): void {
+  const { f } = v;
+  f.get(x).f32x4(Math.SQRT1_2).op("f32x4.mul");
+  erf(v, f.keep());
+  v.multiplyAdd(() => f.f32x4(0.5), () => f.f32x4(0.5));
+}
+
 /** x = 2^exponent · mantissa with mantissa in [√½, √2), for positive finite x; exponent is an integer. */
-function splitExponent(v: Vector, x: Local): { exponent: Local; mantissa: Local } {
+export function splitExponent(v: Vector, x: Local): { exponent: Local; mantissa: Local } {
   const { f } = v;
   const half = 0x3f3504f3; // the bits of √½
   f.get(x).f32x4(2 ** -126).op("f32x4.lt");
@@ -221,7 +200,7 @@ export function log(v: Vector, x: Local): void {
   v.select();
 }
 
-/** log(1 + x) = log u + (x − (u − 1)) / u of u = 1 + x as rounded; error below 2.5 ulp. */
+/** log(1 + x) = log u + (x − (u − 1)) / u of u = 1 + x as rounded; error below 2 ulp. */
 export function log1p(v: Vector, x: Local): void {
   const { f } = v;
   const u = f.f32x4(1).get(x).op("f32x4.add").keep();
@@ -229,191 +208,5 @@ export function log1p(v: Vector, x: Local): void {
   f.get(x).get(u).f32x4(1).op("f32x4.sub").op("f32x4.sub").get(u).op("f32x4.div");
   f.get(u).f32x4(0).op("f32x4.gt").get(u).f32x4(Infinity).op("f32x4.lt").op("v128.and").op("v128.and");
   f.op("f32x4.add");
-}
-
-/** x = n π/2 + r in float64 (Cody and Waite): exact to an ulp of r for |x| < 4e8, less exact beyond. */
-function reduceAngle(v: Vector, x: Local): { n: Local; r: Local } {
-  const { f } = v;
-  const magic = 1.5 * 2 ** 52;
-  const rests: Local[] = [];
-  const turns: Local[] = [];
-  for (const half of [0, 1] as const) {
-    f.get(x);
-    promote(v, half);
-    const wide = f.keep();
-    f.get(wide).f64x2(2 / Math.PI).op("f64x2.mul").f64x2(magic).op("f64x2.add");
-    const shifted = f.keep();
-    const n = f.get(shifted).f64x2(magic).op("f64x2.sub").keep();
-    // π/2 in two parts; the first has 25 bits, so that its product with n < 2²⁸ is exact.
-    f.get(wide).get(n).f64x2(1.5707963109016418).op("f64x2.mul").op("f64x2.sub");
-    f.get(n).f64x2(1.5893254773528196e-8).op("f64x2.mul").op("f64x2.sub").op("f32x4.demote_f64x2_zero");
-    rests.push(f.keep());
-    turns.push(shifted);
-  }
-  const n = f.get(turns[0]!).get(turns[1]!).shuffle(0, 2, 4, 6).keep();
-  f.get(rests[0]!).get(rests[1]!).shuffle(0, 1, 4, 5);
-  f.f32x4(0.8).op("f32x4.pmin").f32x4(-0.8).op("f32x4.pmax"); // keeps NaN; bounds what is not exact
-  return { n, r: f.keep() };
-}
-
-/** sin r and cos r for |r| ≤ π/4. */
-function sineAndCosine(v: Vector, r: Local): { sine: Local; cosine: Local } {
-  const { f } = v;
-  const square = f.get(r).get(r).op("f32x4.mul").keep();
-  v.polynomial(square, sineTail);
-  f.get(square).op("f32x4.mul");
-  v.multiplyAdd(() => f.get(r), () => f.get(r));
-  const sine = f.keep();
-  v.polynomial(square, [-0.5, ...cosineTail]).multiplyAdd(() => f.get(square), () => f.f32x4(1));
-  return { sine, cosine: f.keep() };
-}
-
-/** sin(x + quarter · π/2): which function and which sign depend on the quadrant. */
-function sineOfQuadrant(v: Vector, x: Local, quarter: number): void {
-  const { f } = v;
-  const { n, r } = reduceAngle(v, x);
-  const { sine, cosine } = sineAndCosine(v, r);
-  const quadrant = f.get(n).i32x4(quarter).op("i32x4.add").keep();
-  f.get(sine).get(cosine).get(quadrant).i32x4(1).op("v128.and").i32x4(0).op("i32x4.eq");
-  v.select();
-  f.get(quadrant).i32(30).op("i32x4.shl").i32x4(-0x80000000).op("v128.and").op("v128.xor");
-}
-
-/** sin x; error below 1.5 ulp for |x| < 4e8, bounded by 1 beyond. */
-export function sin(v: Vector, x: Local): void {
-  sineOfQuadrant(v, x, 0);
-}
-
-/** cos x; error below 1.5 ulp for |x| < 4e8, bounded by 1 beyond. */
-export function cos(v: Vector, x: Local): void {
-  sineOfQuadrant(v, x, 1);
-}
-
-/** tan x = s/c, or −c/s in odd quadrants; error below 4 ulp for |x| < 4e8. */
-export function tan(v: Vector, x: Local): void {
-  const { f } = v;
-  const { n, r } = reduceAngle(v, x);
-  const { sine, cosine } = sineAndCosine(v, r);
-  const even = f.get(n).i32x4(1).op("v128.and").i32x4(0).op("i32x4.eq").keep();
-  f.get(sine).get(cosine).op("f32x4.neg").get(even);
-  v.select();
-  f.get(cosine).get(sine).get(even);
-  v.select();
-  f.op("f32x4.div");
-}
-
-/** [f32x4] -> its two low lanes as f64x2, or its two high lanes. */
-function promote(v: Vector, half: 0 | 1): void {
-  const { f } = v;
-  const x = f.keep();
-  f.get(x);
-  if (half === 1) f.get(x).shuffle(2, 3, 2, 3);
-  f.op("f64x2.promote_low_f32x4");
-}
-
-/** Σ coefficients[k] · x^k in float64. */
-function polynomial64(v: Vector, x: Local, coefficients: readonly number[]): void {
-  v.f.f64x2(coefficients.at(-1)!);
-  for (const c of coefficients.slice(0, -1).reverse()) {
-    v.f.get(x).op("f64x2.mul").f64x2(c).op("f64x2.add");
-  }
-}
-
-/** |a|^b for positive finite a in float64: 2^(b log₂ a); leaves f32 in the two low lanes. */
-function powerOfHalf(v: Vector, a: { exponent: Local; mantissa: Local }, b: Local, half: 0 | 1): void {
-  const { f } = v;
-  f.get(a.mantissa);
-  promote(v, half);
-  const m = f.keep();
-  f.get(m).f64x2(1).op("f64x2.sub").get(m).f64x2(1).op("f64x2.add").op("f64x2.div");
-  const s = f.keep();
-  const square = f.get(s).get(s).op("f64x2.mul").keep();
-  polynomial64(v, square, log2Series);
-  f.get(s).op("f64x2.mul");
-  f.get(a.exponent).op("f32x4.convert_i32x4_s");
-  promote(v, half);
-  f.op("f64x2.add").get(b);
-  promote(v, half);
-  f.op("f64x2.mul");
-  // Beyond ±300 the f32 result is ∞ or 0 in any case; NaN goes through.
-  f.f64x2(300).op("f64x2.pmin").f64x2(-300).op("f64x2.pmax");
-  const y = f.keep();
-  const magic = 1.5 * 2 ** 52;
-  const shifted = f.get(y).f64x2(magic).op("f64x2.add").keep();
-  f.get(y).get(shifted).f64x2(magic).op("f64x2.sub").op("f64x2.sub");
-  polynomial64(v, f.keep(), exp2Series);
-  f.get(shifted).i32(52).op("i64x2.shl").op("i64x2.add").op("f32x4.demote_f64x2_zero");
-}
-
-/** aᵇ; error below 1 ulp. Special values as in C, except that (−1)^±∞ is NaN as in JavaScript. */
-export function pow(v: Vector, a: Local, b: Local): void {
-  const { f } = v;
-  const magnitude = f.get(a).op("f32x4.abs").keep();
-  const parts = splitExponent(v, magnitude);
-  powerOfHalf(v, parts, b, 0);
-  const low = f.keep();
-  powerOfHalf(v, parts, b, 1);
-  const high = f.keep();
-  f.get(low).get(high).shuffle(0, 1, 4, 5);
-  let result = f.keep();
-  const override = (value: () => void, mask: () => void): void => {
-    value();
-    f.get(result);
-    mask();
-    v.select();
-    result = f.keep();
-  };
-  const zero = (): void => void f.f32x4(0);
-  const negativeExponent = f.get(b).f32x4(0).op("f32x4.lt").keep();
-  const infinite = f.get(magnitude).f32x4(Infinity).op("f32x4.eq").keep();
-  const vanishing = f.get(a).f32x4(0).op("f32x4.eq").keep();
-  // 0^b and ∞^b: 0 or ∞, according to the sign of b.
-  override(zero, () => f.get(infinite).get(vanishing).op("v128.or"));
-  override(
-    () => f.f32x4(Infinity),
-    () =>
-      f.get(infinite).get(negativeExponent).op("v128.andnot").get(vanishing).get(negativeExponent)
-        .op("v128.and").op("v128.or"),
-  );
-  // A negative base: odd integers keep its sign, fractions give NaN.
-  f.get(b).f32x4(0.5).op("f32x4.mul");
-  const halved = f.keep();
-  f.get(b).get(b).op("f32x4.trunc").op("f32x4.eq");
-  const integer = f.keep();
-  f.get(result);
-  f.get(halved).get(halved).op("f32x4.trunc").op("f32x4.ne").get(integer).op("v128.and");
-  f.get(a).op("v128.and").i32x4(-0x80000000).op("v128.and").op("v128.or");
-  f.get(a).f32x4(0).op("f32x4.lt").get(infinite).op("v128.andnot").get(integer).op("v128.andnot");
-  f.op("v128.or");
-  f.get(a).get(a).op("f32x4.ne").get(b).get(b).op("f32x4.ne").op("v128.or").op("v128.or");
-  result = f.keep();
-  override(
-    () => f.f32x4(NaN),
-    () =>
-      f.get(magnitude).f32x4(1).op("f32x4.eq").get(b).op("f32x4.abs").f32x4(Infinity).op("f32x4.eq").op(
-        "v128.and",
-      ),
-  );
-  override(
-    () => f.f32x4(1),
-    () => f.get(b).f32x4(0).op("f32x4.eq").get(a).f32x4(1).op("f32x4.eq").op("v128.or"),
-  );
-  f.get(result);
-}
-
-/** a − ⌊a / b⌋ b, in float64 so that the quotient is not rounded to the next integer. */
-export function floatModulo(v: Vector, a: Local, b: Local): void {
-  const { f } = v;
-  const halves = ([0, 1] as const).map((half) => {
-    f.get(a);
-    promote(v, half);
-    const x = f.keep();
-    f.get(b);
-    promote(v, half);
-    const y = f.keep();
-    f.get(x).get(x).get(y).op("f64x2.div").op("f64x2.floor").get(y).op("f64x2.mul").op("f64x2.sub");
-    f.op("f32x4.demote_f64x2_zero");
-    return f.keep();
-  });
-  f.get(halves[0]!).get(halves[1]!).shuffle(0, 1, 4, 5);
+  withSignOf(v, x);
 }

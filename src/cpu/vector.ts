@@ -47,6 +47,14 @@ export class Vector {
     return this;
   }
 
+  /** Pushes the two low lanes of f32 as float64, or the two high ones. */
+  promote(x: Local, half: 0 | 1): this {
+    this.f.get(x);
+    if (half === 1) this.f.get(x).shuffle(2, 3, 2, 3);
+    this.f.op("f64x2.promote_low_f32x4");
+    return this;
+  }
+
   /** Σ coefficients[k] · x^k, by Horner's rule. */
   polynomial(x: Local, coefficients: readonly number[]): this {
     const { f } = this;

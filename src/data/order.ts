@@ -36,7 +36,7 @@ const orderStream = 0;
 /**
  * The order in which the items of a data set are dealt out.
  *
- * @param options Sizes, batch and seed.
+ * @param options Sizes, batch and seed, and what an epoch is.
  * @returns The order; any step can be asked for at any time.
  *
  * @example Three labeled items beside six unlabeled ones
@@ -50,8 +50,11 @@ const orderStream = 0;
  * ```
  */
 export function batchOrder(options: OrderOptions): Order {
-  const { labeled, unlabeled, batch, seed } = options;
-  const items = options.epoch === "labeled" ? labeled : Math.max(labeled, unlabeled);
+  const { labeled, unlabeled, batch, seed, epoch: counted = "longer" } = options;
+  if (counted !== "longer" && counted !== "labeled") {
+    throw new RangeError(`Cannot order a run with epoch ${counted}: "longer" or "labeled" is required`);
+  }
+  const items = counted === "labeled" ? labeled : Math.max(labeled, unlabeled);
   const positions = Math.max(items, batch);
   const stepsPerEpoch = Math.floor(positions / batch);
   let known: { epoch: number; permutation: Uint32Array } | undefined;

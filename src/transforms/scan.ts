@@ -116,7 +116,11 @@ function unroll(
     carry = results.slice(0, carries);
     results.slice(carries).forEach((place, k) => ys[k]!.push(place));
   }
-  const stacked = ys.map((places) => {
+  const stacked = ys.map((places, k) => {
+    if (length === 0) {
+      const { shape, dtype } = body.outputs[carries + k]!;
+      return graph.inline([zeros([0, ...shape], { dtype })], new Map())[0]!;
+    }
     const rows = places.map((place) => makePlaceholder(graph.aval(place), trace));
     return graph.inline([stack(rows)], new Map(rows.map((row, k) => [row, places[k]!])))[0]!;
   });
@@ -200,13 +204,15 @@ function scanForward(
 
 /**
  * Calls `f(carry, x)` for every slice `x` of `xs` along axis 0, handing the carry on. `f` returns
- * `[carry, y]`; the result is the last carry and all `y` stacked along a new axis 0.
+ * `[carry, y]`; the result is the last carry and all `y` stacked along a new axis 0. In no turns the carry stays
+ * as it is, and the stack is empty.
  *
  * @param f A synchronous function of two trees; the carry keeps its structure, shapes and dtypes.
  * @param init The first carry, a tree of tensors.
  * @param xs A tree of tensors with a common leading axis; `null` with `length` for none.
  * @param options `length`, if there is no `xs`.
  * @throws {ShapeError} If the carry changes its shape, or the leading axes differ.
+ * @throws {RangeError} If the length is not a whole number, 0 or more.
  * @example
  * ```ts
  * import { add, mul, scan, tensor } from "@allspark/tensor";
@@ -235,6 +241,9 @@ export function scan<C, X, Y>(
     throw new TraceError(
       `Cannot scan ${name}: there is no xs with a leading axis; give the number of turns as length`,
     );
+  }
+  if (!Number.isInteger(length) || length < 0) {
+    throw new RangeError(`Cannot scan ${name} in ${length} turns: a whole number, 0 or more, is required`);
   }
   slices.tensors.forEach((x, k) => {
     if (x.shape[0] !== length) {

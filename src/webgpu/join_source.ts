@@ -26,7 +26,7 @@ export function joinDispatches(
   if (dispatches.some(({ dispatch }) => dispatch.parts.workgroup !== workgroup)) return undefined;
   const memory = new JoinedMemory();
   const shared = new Declarations(/^var<workgroup> (\w+)/);
-  const functions = new Declarations(/^fn (\w+)/);
+  const functions = new Declarations(/^(?:fn|struct) (\w+)/);
   const bodies = new Map<string, string>();
   const calls = dispatches.map((each) => {
     const { parts, workgroups } = each.dispatch;

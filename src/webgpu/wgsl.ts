@@ -5,9 +5,9 @@
  * @module
  */
 import type { DType } from "../dtype.ts";
-import type { Kernel } from "../compiler/kernel.ts";
+import type { Combine, Kernel } from "../compiler/kernel.ts";
 import { type Binding, type Dispatch, layWorkgroups, type Variable } from "./schedule.ts";
-import { Helpers, literal, storedType, typeName, type Width } from "./wgsl_math.ts";
+import { Helpers, literal, splat, startText, storedType, typeName, type Width } from "./wgsl_math.ts";
 import { shaderText } from "./wgsl_source.ts";
 
 /** Lines of one `{ }` and the names that they define. */
@@ -139,6 +139,19 @@ export class Shader {
     }
     if (type === "i32") return `p${place}`;
     return this.body.let(type === "u32" ? `u32(p${place})` : `bitcast<f32>(p${place})`);
+  }
+
+  /** The bits of an f32, joined with a zero from memory: a value that no compiler knows anything about. */
+  hidden(text: string, width: Width): string {
+    const zero = splat(this.number("zero", 0, "u32"), "u32", width);
+    return `bitcast<${typeName("f32", width)}>(bitcast<${typeName("u32", width)}>(${text}) ^ ${zero})`;
+  }
+
+  /** What a reduction starts from. A sum starts from a 0 that no compiler knows, lest it begin with its first value. */
+  start(combine: Combine, dtype: DType, width: Width): string {
+    return combine === "sum" && dtype === "f32"
+      ? splat(this.number("zero as f32", 0, "f32"), "f32", width)
+      : startText(combine, dtype, width);
   }
 
   /** Quotient and remainder of a u32 below `bound` by a size. */

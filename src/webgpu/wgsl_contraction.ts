@@ -12,7 +12,7 @@ import { checkTurns, type Dispatch, type Family, parametersOf } from "./schedule
 import { type AxisValue, decodeAxes, fixed, shifted } from "./wgsl_axes.ts";
 import { type Block, Shader } from "./wgsl.ts";
 import { component, Emitter, type Value } from "./wgsl_expression.ts";
-import { typeName, type Width } from "./wgsl_math.ts";
+import type { Width } from "./wgsl_math.ts";
 import {
   decodeTile,
   type Place,
@@ -87,7 +87,7 @@ export function contractByRegisters(
     () =>
       Array.from(
         { length: tile.groups },
-        () => block.variable("f32", tile.group, `${typeName("f32", tile.group)}(0.0f)`),
+        () => block.variable("f32", tile.group, shader.start("sum", "f32", tile.group)),
       ),
   );
   const right = readingOf(kernel, "right", true).reading;
@@ -144,7 +144,7 @@ function writeSum(
   const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
   const flat = isInner ? 1 : mostWrittenOut;
   return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
-    const products = sums.map((row) => row.map((): string[] => []));
+    const products = sums.map((row) => row.map((): Product[] => []));
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {
         const values = columns.flatMap((place) =>
@@ -159,15 +159,29 @@ function writeSum(
         });
         sums.forEach((row, i) => {
           const a = readRow(inside, kernel, tile, operands, i, step, u);
-          row.forEach((_, j) => products[i]![j]!.push(`${a} * ${groups[j]}`));
+          row.forEach((_, j) => products[i]![j]!.push([a, groups[j]!]));
         });
       }
     }
     // Products of one turn are added up first: a long sum then rounds at a fraction of its steps.
     sums.forEach((row, i) =>
-      row.forEach((sum, j) => inside.lines.push(`${sum} += ${inPairs(products[i]![j]!)};`))
+      row.forEach((sum, j) => {
+        const texts = products[i]![j]!.map((product, k, all) =>
+          productText(inside, product, all.slice(0, k), tile.group)
+        );
+        inside.lines.push(`${sum} += ${inPairs(texts)};`);
+      })
     );
   });
+}
+
+/** Two factors. */
+type Product = readonly [string, string];
+
+/** A product, hidden if one before it has a factor in common: a compiler might add up the others first. */
+function productText(inside: Block, [a, b]: Product, before: readonly Product[], width: Width): string {
+  const isAlone = before.every(([c, d]) => c !== a && d !== b);
+  return isAlone ? `${a} * ${b}` : inside.shader.hidden(`${a} * ${b}`, width);
 }
 
 /** The sum of some texts, in pairs. */
@@ -225,7 +239,7 @@ function readElement(
     const axes = side === "left"
       ? [...batch, ...own, ...nothing(kernel.columns), ...inner]
       : [...batch, ...nothing(kernel.rows), ...own, ...inner];
-    return new Emitter(inside, axes).value(kernel[side]);
+    return new Emitter(inside, axes).operand(kernel[side]);
   };
   const last = kernel.inner.length - 1;
   const at = step.map((axis, k) => shifted({ ...axis, isVector: false }, k === last ? u : 0));

@@ -64,7 +64,7 @@ export function contractByTiles(
 
   const sums = Array.from(
     { length: 4 * rowGroups },
-    () => Array.from({ length: columnGroups }, () => block.variable("f32", 4, "vec4<f32>(0.0f)")),
+    () => Array.from({ length: columnGroups }, () => block.variable("f32", 4, shader.start("sum", "f32", 4))),
   );
   const step = shader.fresh();
   const inside = new Block(shader, block);
@@ -206,7 +206,7 @@ function readGroup(
   const nothing = (list: readonly number[]): AxisValue[] => list.map(() => fixed(0));
   const read = (own: readonly AxisValue[]): Value => {
     const sides = side === "left" ? [...own, ...nothing(kernel.columns)] : [...nothing(kernel.rows), ...own];
-    return new Emitter(target, [...batch, ...sides, ...inner]).value(kernel[side]);
+    return new Emitter(target, [...batch, ...sides, ...inner]).operand(kernel[side]);
   };
   if (reading === "own" && place.vector !== undefined) return [widened(read(place.vector), "f32", 4)];
   const values = place.single.map(read);

@@ -11,6 +11,7 @@ import type { DType } from "../dtype.ts";
 import type { Affine, Expr, Guard } from "../compiler/kernel.ts";
 import type { Block } from "./wgsl.ts";
 import type { AxisValue } from "./wgsl_axes.ts";
+import { hidesConstants, operandToHide, type Origin, originOf } from "./wgsl_rewriting.ts";
 import {
   binaryText,
   castText,
@@ -28,6 +29,8 @@ export interface Value {
   readonly width: Width;
   readonly depth: number;
   readonly isLiteral?: boolean;
+  /** How it was computed, if a compiler may use that. */
+  readonly origin?: Origin | undefined;
 }
 
 /** One component of a value. */
@@ -79,6 +82,14 @@ export class Emitter {
       this.#memo.set(expr, value);
     }
     return value;
+  }
+
+  /** The value of an operand of arithmetic, which no compiler knows. */
+  operand(expr: Expr): Value {
+    const value = this.value(expr);
+    return value.isLiteral && expr.kind === "constant" && expr.dtype === "f32"
+      ? this.#parameter(expr)
+      : value;
   }
 
   /** Writes a store of a value to an output. `vector`: the output's array has four elements at each place. */
@@ -232,6 +243,7 @@ export class Emitter {
         return this.#gather(expr);
       case "unary":
         return this.#apply(
+          expr,
           [expr.x],
           (width, x) => unaryText(expr.op, x!, expr.x.dtype, width, this.block.shader.helpers),
         );
@@ -239,16 +251,24 @@ export class Emitter {
         return this.#binary(expr);
       case "select":
         return this.#apply(
+          expr,
           [expr.b, expr.a, expr.condition],
           (_, b, a, condition) => `select(${b}, ${a}, ${condition})`,
         );
       case "cast":
-        return this.#apply(
-          [expr.x],
-          (width, x) => castText(x!, expr.x.dtype, expr.dtype, width, this.block.shader.helpers),
+        return this.#known(
+          this.#apply(
+            expr,
+            [expr.x],
+            (width, x) => castText(x!, expr.x.dtype, expr.dtype, width, this.block.shader.helpers),
+          ),
+          expr,
         );
       case "bitcast":
-        return this.#apply([expr.x], (width, x) => `bitcast<${typeName(expr.dtype, width)}>(${x})`);
+        return this.#known(
+          this.#apply(expr, [expr.x], (width, x) => `bitcast<${typeName(expr.dtype, width)}>(${x})`),
+          expr,
+        );
       case "reduced":
         return this.reduced[expr.stage]!;
       case "accumulator":
@@ -258,40 +278,102 @@ export class Emitter {
 
   /** Numbers that are the same in many kernels are literals. */
   #constant(expr: Expr & { kind: "constant" }): Value {
-    const { shader } = this.block;
     const isCommon = expr.dtype !== "f32" || !Number.isFinite(expr.value) ||
       (Math.abs(expr.value) <= 2 && Number.isInteger(2 * expr.value));
-    return isCommon || !shader.isGeneric
+    return isCommon || !this.block.shader.isGeneric
       ? { text: literal(expr.value, expr.dtype), width: 1, depth: 0, isLiteral: true }
-      : { text: shader.number(`constant ${shader.id(expr)}`, expr.value, "f32"), width: 1, depth: 0 };
+      : this.#parameter(expr);
   }
 
-  #apply(operands: readonly Expr[], text: (width: Width, ...operands: string[]) => string): Value {
+  #parameter(expr: Expr & { kind: "constant" }): Value {
+    const { shader } = this.block;
+    return { text: shader.number(`constant ${shader.id(expr)}`, expr.value, "f32"), width: 1, depth: 0 };
+  }
+
+  /** The same bits, which no compiler sees through. */
+  #hidden(value: Value): Value {
+    const { text, width, depth } = value;
+    return this.#name(this.block.shader.hidden(text, width), width, depth);
+  }
+
+  /** A number that was something else before: a compiler may know it. */
+  #known(value: Value, { dtype }: Expr): Value {
+    return dtype === "f32" ? this.#hidden(value) : value;
+  }
+
+  #apply(
+    expr: Expr,
+    operands: readonly Expr[],
+    text: (width: Width, ...operands: string[]) => string,
+  ): Value {
+    const values = this.#operands(expr, operands);
+    const width = Math.max(...values.map((value) => value.width)) as Width;
+    const depth = Math.max(...values.map((value) => value.depth));
+    const result = this.#name(
+      text(width, ...values.map((value, k) => widened(value, operands[k]!.dtype, width))),
+      width,
+      depth,
+    );
+    return { ...result, origin: originOf(expr, values) };
+  }
+
+  /** The operands as a compiler may see them. */
+  #operands(expr: Expr, operands: readonly Expr[]): Value[] {
     const values = operands.map((operand) => this.value(operand));
+    const isKnown = operands.every(({ dtype }, k) => dtype === "bool" || values[k]!.isLiteral);
+    if (isKnown || hidesConstants(expr)) operands.forEach((operand, k) => values[k] = this.operand(operand));
     if (values.every((value) => value.isLiteral)) {
       // WGSL refuses constant expressions that overflow, such as 1 / 0: a variable is not constant.
       const [dtype, text] = [operands[0]!.dtype, values[0]!.text];
       values[0] = { text: this.block.at(0).variable(dtype, 1, text), width: 1, depth: 0 };
     }
-    const width = Math.max(...values.map((value) => value.width)) as Width;
-    const depth = Math.max(...values.map((value) => value.depth));
-    return this.#name(
-      text(width, ...values.map((value, k) => widened(value, operands[k]!.dtype, width))),
-      width,
-      depth,
-    );
+    if (expr.kind === "binary" && expr.dtype === "f32") {
+      const hidden = operandToHide(expr.op, values[0]!, values[1]!);
+      if (hidden !== undefined) values[hidden] = this.#hidden(values[hidden]!);
+    }
+    return values;
   }
 
   #binary(expr: Expr & { kind: "binary" }): Value {
-    const power = expr.op === "pow" && expr.b.kind === "constant" && expr.a.dtype === "f32"
-      ? expr.b.value
-      : undefined;
-    // Exact, and cheaper than the general power.
-    if (power === 2) return this.#apply([expr.a], (_, a) => `${a} * ${a}`);
-    if (power === 3) return this.#apply([expr.a], (_, a) => `${a} * ${a} * ${a}`);
+    const { op, a: { dtype } } = expr;
+    const { helpers } = this.block.shader;
+    const simpler = dtype === "f32" ? this.#wholePower(expr) ?? this.#limited(expr) : undefined;
+    return simpler ?? this.#apply(expr, [expr.a, expr.b], (width, ...operands) => {
+      // One order, so that what is equal has one name.
+      const [a, b] = op === "add" || op === "mul" ? operands.sort() : operands;
+      return binaryText(op, a!, b!, dtype, width, helpers);
+    });
+  }
+
+  /** Whole powers that products give to an ulp, cheaper than the general power. */
+  #wholePower({ op, a, b }: Expr & { kind: "binary" }): Value | undefined {
+    if (op !== "pow" || b.kind !== "constant") return undefined;
+    const multiply = (x: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a: x, b: a });
+    switch (b.value) {
+      case 1:
+        return this.value(a);
+      case 2:
+        return this.value(multiply(a));
+      case 3:
+        return this.value(multiply(multiply(a)));
+      default:
+        return undefined;
+    }
+  }
+
+  /** The larger or smaller of a value and a constant. */
+  #limited(expr: Expr & { kind: "binary" }): Value | undefined {
+    const { op, a, b } = expr;
+    const [x, limit] = b.kind === "constant" ? [a, b] : [b, a];
+    if ((op !== "max" && op !== "min") || limit.kind !== "constant" || x.kind === "constant") {
+      return undefined;
+    }
+    if (Number.isNaN(limit.value) || Object.is(limit.value, -0)) return undefined;
+    const helper = op === "max" ? "maxWith" : "minWith";
     return this.#apply(
-      [expr.a, expr.b],
-      (width, a, b) => binaryText(expr.op, a!, b!, expr.a.dtype, width, this.block.shader.helpers),
+      expr,
+      [x, limit],
+      (width, x, limit) => `${this.block.shader.helpers.use(helper, width)}(${x}, ${limit})`,
     );
   }
 

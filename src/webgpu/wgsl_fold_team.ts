@@ -12,7 +12,7 @@ import { type AxisValue, decodeAxes, fixed } from "./wgsl_axes.ts";
 import { Block, Shader } from "./wgsl.ts";
 import { Emitter, type Value, widened } from "./wgsl_expression.ts";
 import { type FoldOptions, storeWalks, vectorOutputs } from "./wgsl_fold.ts";
-import { combineText, startText, storedType, type Width } from "./wgsl_math.ts";
+import { combineText, storedType, type Width } from "./wgsl_math.ts";
 import { Partial, rowMajor } from "./wgsl_partial.ts";
 import { Team, teamSize } from "./wgsl_team.ts";
 
@@ -95,7 +95,9 @@ function writeStages(
       const text = widened(emitter.value(stage.value), dtype, width);
       // What is not there is read as the last place: an extremum may see that twice.
       const isSafe = exists === undefined || (combine !== "sum" && combine !== "product");
-      const value = isSafe ? text : `select(${startText(combine, dtype, width)}, ${text}, ${exists})`;
+      const value = isSafe
+        ? text
+        : `select(${block.shader.start(combine, dtype, width)}, ${text}, ${exists})`;
       partials[k]!.add(inside, step, value, () => rowMajor(inside, stage.axes, place));
     });
   });

@@ -10,6 +10,7 @@
 import type { DType } from "../dtype.ts";
 import type { BinaryOp, Combine, UnaryOp } from "../compiler/kernel.ts";
 import { emptyReduction } from "../compiler/interpret.ts";
+import { elementary } from "./wgsl_elementary.ts";
 
 /** 1: a scalar; 4: a vector of four. */
 export type Width = 1 | 4;
@@ -45,114 +46,66 @@ export function literal(value: number, dtype: DType): string {
   }
 }
 
-/** Functions that generated code calls. F, I, U, B stand for the types of the width. */
-const helperSources = {
+/** Functions that generated code calls beside the elementary ones, and written as those are. */
+const basic = {
   isNan: `(x: F) -> B { return (bitcast<U>(x) & U(0x7fffffffu)) > U(0x7f800000u); }`,
   isFinite: `(x: F) -> B { return (bitcast<U>(x) & U(0x7f800000u)) != U(0x7f800000u); }`,
-  max: `(a: F, b: F) -> F { return select(max(a, b), a + b, isNan_(a) | isNan_(b)); }`,
-  min: `(a: F, b: F) -> F { return select(min(a, b), a + b, isNan_(a) | isNan_(b)); }`,
-  sign: `(x: F) -> F { return select(sign(x), x, isNan_(x)); }`,
-  // Taylor series, to 2e-8 of x for |x| < 0.35.
-  expm1: `(x: F) -> F {
-  let p = x + x * x * (F(0.5f) + x * (F(0.16666667f) + x * (F(0.041666668f) + x * (F(0.008333334f) +
-    x * (F(0.0013888889f) + x * F(0.0001984127f))))));
-  return select(exp(x) - F(1.0f), p, abs(x) < F(0.35f));
+  // Equal operands differ at most in the sign of zero, and a NaN stays one with more bits set.
+  max: `(a: F, b: F) -> F {
+  let y = select(max(a, b), bitcast<F>(bitcast<U>(a) & bitcast<U>(b)), a == b);
+  return select(y, a + b, isNan_(a) | isNan_(b));
 }`,
-  // log(1 + x) = 2 artanh(s), s = x / (2 + x), to 1e-8 for |x| < 0.3.
-  logSeries: `(x: F) -> F {
-  let s = x / (F(2.0f) + x);
-  let q = s * s;
-  return F(2.0f) * s * (F(1.0f) + q * (F(0.33333334f) + q * (F(0.2f) + q * (F(0.14285715f) +
-    q * F(0.11111111f)))));
+  min: `(a: F, b: F) -> F {
+  let both = bitcast<F>(bitcast<U>(a) | bitcast<U>(b));
+  return select(min(a, b), both, (a == b) | isNan_(a) | isNan_(b));
 }`,
-  log1p: `(x: F) -> F { return select(log(F(1.0f) + x), logSeries_(x), abs(x) < F(0.3f)); }`,
-  log: `(x: F) -> F {
-  let d = x - F(1.0f);
-  return select(log(x), logSeries_(d), abs(d) < F(0.3f));
+  // The larger and the smaller of x and a constant that is neither NaN nor −0.
+  maxWith: `(x: F, c: F) -> F { return select(select(x, c, x <= c), x, isNan_(x)); }`,
+  minWith: `(x: F, c: F) -> F { return select(select(x, c, x > c), x, isNan_(x)); }`,
+  // By the bits, from the least positive number to infinity, since a compiler may take subnormal numbers for 0.
+  sign: `(x: F) -> F {
+  return select(x, withSignOf_(F(1.0f), x), bitcast<U>(size_(x)) - U(1u) < U(0x7f800000u));
 }`,
-  tanh: `(x: F) -> F {
-  let t = expm1_(F(-2.0f) * abs(x));
-  let y = -t / (t + F(2.0f));
-  return select(y, -y, x < F(0.0f));
-}`,
-  // Maclaurin series near zero, Abramowitz & Stegun 7.1.26 beyond: absolute error below 3e-7.
-  erf: `(x: F) -> F {
-  let z = abs(x);
-  let q = x * x;
-  let near = x * (F(1.1283792f) + q * (F(-0.37612638f) + q * (F(0.11283791f) + q * (F(-0.026866171f) +
-    q * (F(0.0052239776f) + q * F(-0.00085483274f))))));
-  let t = F(1.0f) / (F(1.0f) + F(0.3275911f) * z);
-  let tail = t * (F(0.2548296f) + t * (F(-0.28449672f) + t * (F(1.4214138f) + t * (F(-1.4531521f) +
-    t * F(1.0614054f)))));
-  let far = F(1.0f) - tail * exp(-q);
-  return select(select(far, -far, x < F(0.0f)), near, z < F(0.5f));
-}`,
-  quarterTurns: `(x: F) -> F { return round(x * F(0.63661975f)); }`,
-  // x − q·π/2. The first two parts of π/2 (Cephes, S. Moshier) and the halves of q have so few bits that their
-  // products are exact even where fma rounds twice; beyond |x| = 10⁶ they are not.
-  withinQuarter: `(x: F, q: F) -> F {
-  let h = bitcast<F>(bitcast<U>(q) & U(0xfffff000u));
-  let l = q - h;
-  let r = fma(-l, F(1.5703125f), fma(-h, F(1.5703125f), x));
-  let s = fma(-l, F(0.000483751297f), fma(-h, F(0.000483751297f), r));
-  let t = clamp(fma(-q, F(7.5497900e-8f), s), F(-1.0f), F(1.0f));
-  return select(bitcast<F>(U(0x7fc00000u)), t, isFinite_(x));
-}`,
-  // Cephes' polynomials for |r| ≤ π/4: to 2e-7 of the result.
-  sineWithin: `(r: F) -> F {
-  let z = r * r;
-  return r + r * z * (F(-0.16666655f) + z * (F(0.008332161f) + z * F(-0.00019515296f)));
-}`,
-  cosineWithin: `(r: F) -> F {
-  let z = r * r;
-  return F(1.0f) - F(0.5f) * z +
-    z * z * (F(0.041666646f) + z * (F(-0.0013887316f) + z * F(0.000024433157f)));
-}`,
-  // The quarter of the turn, 0 to 3.
-  quarter: `(q: F) -> F { return q - F(4.0f) * floor(q * F(0.25f)); }`,
-  sin: `(x: F) -> F {
-  let q = quarterTurns_(x);
-  let r = withinQuarter_(x, q);
-  let k = quarter_(q);
-  let y = select(sineWithin_(r), cosineWithin_(r), (k == F(1.0f)) | (k == F(3.0f)));
-  return select(y, -y, k >= F(2.0f));
-}`,
-  cos: `(x: F) -> F {
-  let q = quarterTurns_(x);
-  let r = withinQuarter_(x, q);
-  let k = quarter_(q);
-  let y = select(cosineWithin_(r), sineWithin_(r), (k == F(1.0f)) | (k == F(3.0f)));
-  return select(y, -y, (k == F(1.0f)) | (k == F(2.0f)));
-}`,
-  tan: `(x: F) -> F {
-  let q = quarterTurns_(x);
-  let r = withinQuarter_(x, q);
-  let k = quarter_(q);
-  let s = sineWithin_(r);
-  let c = cosineWithin_(r);
-  return select(s / c, -c / s, (k == F(1.0f)) | (k == F(3.0f)));
-}`,
-  pow: `(a: F, b: F) -> F {
-  let size = pow(abs(a), b);
-  let whole = floor(b) == b;
-  let odd = whole & (abs(b) < F(16777216.0f)) & (floor(b * F(0.5f)) != b * F(0.5f));
-  let signed = select(size, -size, odd);
-  let nan = bitcast<F>(U(0x7fc00000u));
-  let negative = select(nan, signed, whole | (a < F(-3.4e38f)));
-  let result = select(size, negative, a < F(0.0f));
-  let checked = select(result, a + b, isNan_(a) | isNan_(b));
-  return select(checked, F(1.0f), (a == F(1.0f)) | (b == F(0.0f)));
-}`,
-  // a − n·b with both factors in two parts of 12 bits, whose products are exact.
+  toBool: `(x: F) -> B { return (bitcast<U>(x) << U(1u)) != U(0u); }`,
+
+  // The exact remainder, whose quotient may have 277 bits, and the divisor where the signs differ. |a| = ma · 2^ea,
+  // |b| = mb · 2^eb with a highest bit of mb; r · 2^d mod mb is found 20 bits at a time.
   modFloat: `(a: F, b: F) -> F {
-  let n = floor(a / b);
-  let highB = bitcast<F>(bitcast<U>(b) & U(0xfffff000u));
-  let highN = bitcast<F>(bitcast<U>(n) & U(0xfffff000u));
-  let lowB = b - highB;
-  let lowN = n - highN;
-  let r = (((a - highN * highB) - highN * lowB) - lowN * highB) - lowN * lowB;
-  let s = select(r, r - b, abs(r) >= abs(b));
-  return select(s, s + b, (s != F(0.0f)) & ((s < F(0.0f)) != (b < F(0.0f))));
+  let x = bitcast<U>(size_(a));
+  let y = bitcast<U>(size_(b));
+  let ma = (x & U(0x007fffffu)) | select(U(0x00800000u), U(0u), x < U(0x00800000u));
+  let m = (y & U(0x007fffffu)) | select(U(0x00800000u), U(0u), y < U(0x00800000u));
+  let zeros = countLeadingZeros(m | U(1u)) - U(8u);
+  let mb = m << zeros;
+  let eb = bitcast<I>(max(y >> U(23u), U(1u)) - zeros);
+  let d = bitcast<I>(max(x >> U(23u), U(1u))) - eb;
+  let inverse = F(1.0f) / F(mb);
+  var left = bitcast<U>(max(d, I(0)));
+  var r = modStep_(select(ma - mb, ma, ma < mb), min(left, U(20u)), mb, inverse);
+  if (any(left > U(20u))) {
+${
+    Array.from({ length: 13 }, () =>
+      `    left -= min(left, U(20u)); r = modStep_(r, min(left, U(20u)), mb, inverse);`).join("\n")
+  }
+  }
+  let bits = bitcast<U>(F(r));
+  let exponent = eb - I(150);
+  let tiny = select(r << bitcast<U>((eb - I(1)) & I(31)), r >> bitcast<U>((I(1) - eb) & I(31)), eb < I(1));
+  let normal = bits + (bitcast<U>(exponent) << U(23u));
+  let isTiny = bitcast<I>(bits >> U(23u)) + exponent < I(1);
+  let size = bitcast<F>(select(select(normal, tiny, isTiny), U(0u), r == U(0u)));
+  let rest = withSignOf_(select(size, size_(a), d < I(0)), a);
+  let floored = select(rest, rest + b, (bitcast<U>(a) ^ bitcast<U>(b)) >= U(0x80000000u));
+  let result = select(floored, withSignOf_(F(0.0f), b), (bitcast<U>(rest) << U(1u)) == U(0u));
+  return select(result, bitcast<F>(U(0x7fc00000u)), !isFinite_(a) | isNan_(b) | (y == U(0u)));
+}`,
+  // r · 2ˢ mod m for r < m < 2²⁴ and s ≤ 20. The quotient is at most one off, and so the lower 32 bits of what remains
+  // are all of it.
+  modStep: `(r: U, s: U, m: U, inverse: F) -> U {
+  let q = U(F(r) * inverse * bitcast<F>((s + U(127u)) << U(23u)));
+  let t = (r << s) - q * m;
+  let u = select(t, t + m, t >= U(0x80000000u));
+  return select(u, u - m, u >= m);
 }`,
   divInt: `(a: I, b: I) -> I { return select(a / select(b, I(1), b == I(0)), I(0), b == I(0)); }`,
   divUint: `(a: U, b: U) -> U { return select(a / select(b, U(1u), b == U(0u)), U(0u), b == U(0u)); }`,
@@ -163,7 +116,11 @@ const helperSources = {
   return select(floored, I(0), b == I(0));
 }`,
   modUint: `(a: U, b: U) -> U { return select(a % select(b, U(1u), b == U(0u)), U(0u), b == U(0u)); }`,
-  powInt: `(a: I, b: I) -> I { return bitcast<I>(powUint_(bitcast<U>(a), bitcast<U>(max(b, I(0))))); }`,
+  // A negative power is 1 / a^|b| truncated: of ±1 as for |b|, else 0.
+  powInt: `(a: I, b: I) -> I {
+  let y = bitcast<I>(powUint_(bitcast<U>(a), bitcast<U>(max(b, b & I(1)))));
+  return select(y, I(0), (b < I(0)) & (abs(a) != I(1)));
+}`,
   // By squaring; written out because loop turns are counted on the software adapter.
   powUint: `(a: U, b: U) -> U {
   var r = U(1u);
@@ -184,8 +141,10 @@ ${
 }`,
 } as const;
 
+const sources = { ...basic, ...elementary } as const;
+
 /** Name of a helper function. */
-export type Helper = keyof typeof helperSources;
+export type Helper = keyof typeof sources;
 
 /** Helper functions in use, each with what it calls. */
 export class Helpers {
@@ -202,10 +161,10 @@ export class Helpers {
       U: typeName("u32", width),
       B: typeName("bool", width),
     };
-    const body = helperSources[name]
-      .replace(/\b(\w+)_\(/g, (_, callee: Helper) => `${this.use(callee, width)}(`)
+    const body = sources[name]
+      .replace(/\b(\w+)_(?!\w)/g, (_, other: Helper) => this.use(other, width))
       .replace(/\b[FIUB]\b/g, (letter) => types[letter]!);
-    this.#sources.set(full, `fn ${full}${body}`);
+    this.#sources.set(full, `${body.startsWith("{") ? "struct " : "fn "}${full}${body}`);
     return full;
   }
 
@@ -223,9 +182,10 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
   const isFloat = dtype === "f32";
   switch (op) {
     case "neg":
+      if (isFloat) return call("opposite");
       return dtype === "u32" ? `(${one(0)} - ${x})` : `(-${x})`;
     case "abs":
-      return dtype === "u32" ? x : `abs(${x})`;
+      return isFloat ? call("size") : dtype === "u32" ? x : `abs(${x})`;
     case "sign":
       return isFloat ? call("sign") : dtype === "i32" ? `sign(${x})` : `min(${x}, ${one(1)})`;
     case "not":
@@ -241,6 +201,7 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
   }
   if (!isFloat) throw new TypeError(`Cannot generate ${op} of ${dtype}: it takes f32`);
   switch (op) {
+    case "exp":
     case "expm1":
     case "log":
     case "log1p":
@@ -249,6 +210,7 @@ export function unaryText(op: UnaryOp, x: string, dtype: DType, width: Width, he
     case "tan":
     case "tanh":
     case "erf":
+    case "normalCdf":
       return call(op);
     case "rsqrt":
       return `inverseSqrt(${x})`;
@@ -334,7 +296,7 @@ export function castText(x: string, from: DType, to: DType, width: Width, helper
   if (from === to) return x;
   const type = typeName(to, width);
   const zero = splat(literal(0, from), from, width);
-  if (to === "bool") return `(!(${x} == ${zero}))`;
+  if (to === "bool") return from === "f32" ? `${helpers.use("toBool", width)}(${x})` : `(${x} != ${zero})`;
   if (from === "f32") return `${helpers.use(to === "i32" ? "toInt" : "toUint", width)}(${x})`;
   return `${type}(${x})`;
 }

@@ -10,7 +10,7 @@ import type { DType } from "../dtype.ts";
 import type { Block } from "./wgsl.ts";
 import type { AxisValue } from "./wgsl_axes.ts";
 import { Emitter, type Value } from "./wgsl_expression.ts";
-import { combineText, literal, splat, startText, typeName, type Width } from "./wgsl_math.ts";
+import { combineText, literal, splat, typeName, type Width } from "./wgsl_math.ts";
 
 /** The row-major position of a point, as an i32 text. */
 export function rowMajor(block: Block, axes: readonly number[], place: readonly AxisValue[]): string {
@@ -86,7 +86,7 @@ export class Partial {
 
   #slot(k: number): string {
     while (this.#names.length <= k) {
-      const start = startText(this.combine, this.dtype, this.width);
+      const start = this.block.shader.start(this.combine, this.dtype, this.width);
       const name = this.block.variable(this.dtype, this.width, start);
       this.#names.push(name);
       if (this.isPlace) {

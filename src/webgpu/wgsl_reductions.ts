@@ -145,7 +145,7 @@ export class Reductions {
     const start = this.#axes.map(() => fixed(0));
     if (vector !== undefined) {
       const four = at(start.map((axis, k) => ({ ...axis, isVector: k === vector })));
-      return median(block, [component(four, 0), component(four, 1), component(four, 2)]);
+      return median(block, [component(four, 0), component(four, 1), component(four, 2)], 1);
     }
     const { shader } = block;
     const part = (share: number): string =>
@@ -153,6 +153,7 @@ export class Reductions {
         const place = Math.max(0, Math.floor((size - 1) * share));
         return variable(shader.number(`${share} of ${shader.id(value)} along ${axis}`, place), 0);
       })).text;
-    return median(block, [at(start).text, part(0.5), part(1)]);
+    const first = at(start);
+    return median(block, [first.text, part(0.5), part(1)], first.width);
   }
 }

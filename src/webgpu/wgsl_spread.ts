@@ -16,9 +16,10 @@ import type { Value } from "./wgsl_expression.ts";
 /** From this (o − x̄)² / σ² on a row is walked once more. */
 const mostShift = 9;
 
-/** The median of three values. */
-export function median(block: Block, [a, b, c]: readonly [string, string, string]): string {
-  return block.let(`max(min(${a}, ${b}), min(max(${a}, ${b}), ${c}))`);
+/** The median of three values, hidden from the compiler: it is taken off each of them. */
+export function median(block: Block, [a, b, c]: readonly [string, string, string], width: Width): string {
+  const middle = `max(min(${a}, ${b}), min(max(${a}, ${b}), ${c}))`;
+  return block.let(block.shader.hidden(middle, width));
 }
 
 /** The squared deviations of a row of `length` values, which are taken in `width` at a time. */
