@@ -152,10 +152,13 @@ function shapeOfFile(entries: ReadonlyMap<string, ArrayEntry>, options: StateDic
     heads: width !== undefined && channels !== undefined ? width / channels : undefined,
     queueSize: sizeOf("decoder.allspark.attn.kv_queue", 1),
   };
-  const known = Object.fromEntries(Object.entries(found).filter(([, size]) => size !== undefined));
+  // A size that is none is not taken; the array that has it is then named as misshapen.
+  const known = Object.fromEntries(
+    Object.entries(found).filter(([, size]) => Number.isSafeInteger(size) && size! > 0),
+  );
   const shape = modelShape({ classes: 21, ...known, ...given, allspark });
   const tokens = sizeOf("decoder.allspark.attn.kv_queue", 2);
-  return options.crop === undefined && tokens !== undefined ? { ...shape, tokens } : shape;
+  return options.crop === undefined && tokens ? { ...shape, tokens } : shape;
 }
 
 /** The sizes of a model's own tensors. */

@@ -12,8 +12,8 @@ import { FileFormatError } from "./errors.ts";
 
 /** What a value counts, whatever it is: a number, an operation of a pickle, a name. */
 export const VALUE_BYTES = 64;
-/** What a name in a table counts beside its text: a key of a dictionary, a path, a number by which a value is kept. */
-export const NAME_BYTES = 256;
+/** What a text counts beside its characters, and what a name in a table counts: a key, a number that a value is kept by. */
+export const NAME_BYTES = 512;
 /** What a list, a dictionary or a set counts beside its elements. */
 export const CONTAINER_BYTES = 448;
 /** What an array counts beside its elements. */

@@ -17,7 +17,7 @@ import {
   MAX_AXES,
   spendOnArray,
 } from "./array.ts";
-import { Budget } from "./budget.ts";
+import { Budget, NAME_BYTES } from "./budget.ts";
 import { FileFormatError, shown } from "./errors.ts";
 import { parseLiteral } from "./python_literal.ts";
 import type { ZipArchive } from "./zip.ts";
@@ -99,6 +99,8 @@ export function readArray(bytes: Uint8Array, what: string, budget: Budget): Arra
   if (length > MAX_HEADER_BYTES) {
     throw refused(`its header has ${length} bytes; at most ${MAX_HEADER_BYTES} are read, as in NumPy`);
   }
+  // The header as text, its pieces and the keys.
+  budget.spend(8 * NAME_BYTES + 2 * length);
   // Latin-1 until version 3, which exists for names of fields that need more.
   const header = new TextDecoder(version < 3 ? "latin1" : "utf-8").decode(
     bytes.subarray(start - length, start),

@@ -182,7 +182,7 @@ class Machine {
   text(length: number, decode: (bytes: Uint8Array) => string = utf8): string {
     const bytes = this.take(length);
     // Two bytes for each character, as JavaScript may need.
-    this.options.budget.spend(2 * length);
+    this.options.budget.spend(NAME_BYTES + 2 * length);
     try {
       return decode(bytes);
     } catch (cause) {
@@ -229,6 +229,8 @@ class Machine {
     if (typeof called?.call !== "function" || !Array.isArray(args)) {
       this.fail(`it calls ${isGlobal(target) ? target.name : brief(target)}, which is no function`);
     }
+    // What is called may copy its arguments, and the same ones may be given again and again.
+    for (const arg of args) this.options.budget.spend(sizeOf(arg));
     const result = called.call(args);
     if (result === undefined) this.fail(`it calls ${called.name} with unusable arguments`);
     this.pushContainer(result);
@@ -281,12 +283,24 @@ class Machine {
   }
 }
 
+/** Short texts are plain ASCII nearly always, which a call of the decoder costs more than. */
 function utf8(bytes: Uint8Array): string {
-  return UTF8.decode(bytes);
+  if (bytes.length > 64 || bytes.some((byte) => byte > 0x7f)) return UTF8.decode(bytes);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
 }
 
 function isPickleObject(value: unknown): value is PickleObject {
   return typeof value === "object" && value !== null && "setState" in value;
+}
+
+/** What copying a value would cost, without what is in its elements. */
+function sizeOf(value: unknown): number {
+  if (typeof value === "string") return 2 * value.length;
+  if (Array.isArray(value)) return VALUE_BYTES * value.length;
+  if (value instanceof Map || value instanceof Set) return VALUE_BYTES * value.size;
+  return value instanceof Uint8Array ? value.length : VALUE_BYTES;
 }
 
 /** Whether a value stands for something that a pickle names. */

@@ -14,6 +14,12 @@ import {
   type WeightValue,
 } from "./tree.ts";
 
+/** What averaging adds to the parameters, itself wrapped or not. */
+const COUNTER = /^(?:module\.)*n_averaged$/;
+
+/** Dictionaries beside each other that may each be a model; more of them are parts of one. */
+const MAX_MODELS = 8;
+
 /** Options of {@linkcode findStateDict}. */
 export interface FindOptions {
   /** The dictionary to take where a file has several models: its key, or the keys on the way to it with dots between. */
@@ -65,14 +71,15 @@ export function findStateDict(tree: WeightTree, options: FindOptions = {}): Map<
  * @throws {FileFormatError} If two arrays then have the same name.
  */
 export function withoutWrappers(entries: ReadonlyMap<string, ArrayEntry>): Map<string, ArrayEntry> {
-  let plain = renamed(entries, (name) => name.replace(WRAPPERS, "$1"));
-  plain.delete("n_averaged");
-  while (plain.size > 0 && [...plain.keys()].every((name) => name.startsWith("module."))) {
-    plain = renamed(plain, (name) => name.slice("module.".length));
-    // Averaging may itself have been wrapped.
-    plain.delete("n_averaged");
-  }
-  return plain;
+  const plain = renamed(entries, (name) => name.replace(WRAPPERS, "$1"));
+  for (const name of [...plain.keys()]) if (COUNTER.test(name)) plain.delete(name);
+  const common = [...plain.keys()].reduce((least, name) => Math.min(least, prefixLength(name)), Infinity);
+  return common === 0 || plain.size === 0 ? plain : renamed(plain, (name) => name.slice(common));
+}
+
+/** Length of the `module.` that a name begins with, once or more often. */
+function prefixLength(name: string): number {
+  return /^(?:module\.)*/.exec(name)![0].length;
 }
 
 /**
@@ -139,6 +146,7 @@ function checkAlternatives(
   models: readonly [string, WeightTree][],
   holders: ReadonlySet<WeightValue>,
 ): void {
+  if (models.length > MAX_MODELS) return;
   const names = models.map(([, model]) => modelNames(namedDict(model, holders) ?? model));
   names.forEach((mine, k) => {
     const rival = names.findIndex((others, other) => other > k && areAlternatives(mine, others));

@@ -24,7 +24,7 @@ import {
   storedElements,
   widened,
 } from "./array.ts";
-import { type Budget, CONTAINER_BYTES, NAME_BYTES } from "./budget.ts";
+import { type Budget, CONTAINER_BYTES, NAME_BYTES, VALUE_BYTES } from "./budget.ts";
 import { brief, FileFormatError, shown } from "./errors.ts";
 import { latin1 } from "./latin1.ts";
 import { isGlobal, readPickle } from "./pickle.ts";
@@ -331,7 +331,7 @@ function keyText(key: unknown, budget: Budget): string {
   const texts = parts.map((part) => {
     const text = part instanceof Uint8Array ? latin1(part) : isGlobal(part) ? part.name : part;
     if (typeof text === "object" && text !== null) throw refused(`a key of a dictionary is ${brief(key)}`);
-    budget.spend(2 * String(text).length);
+    budget.spend(VALUE_BYTES + 2 * String(text).length);
     return String(text);
   });
   return texts.join(",");

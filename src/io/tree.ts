@@ -67,7 +67,8 @@ export function isTree(value: WeightValue | undefined): value is WeightTree {
  * ```
  */
 export function flattenTree(tree: WeightTree): Map<string, ArrayEntry> {
-  return arraysByPath(tree, new Budget(0));
+  // What comes from a file has been counted when it was read.
+  return arraysByPath(tree, new Budget(0, Infinity));
 }
 
 /** {@linkcode flattenTree} for what a file may still cost. */

@@ -159,7 +159,9 @@ export function naming<T>(about: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof FileFormatError || error instanceof DTypeError)) throw error;
+    const isOfFile = error instanceof FileFormatError || error instanceof DTypeError ||
+      error instanceof RangeError;
+    if (!isOfFile) throw error;
     throw new FileFormatError(`${error.message} (${about})`, { cause: error });
   }
 }

@@ -244,6 +244,15 @@ function pickles(): Hostile[] {
     deflated("3 million lists", "]".repeat(3e6), tooLarge),
     deflated("3 million dictionaries", "}".repeat(3e6), tooLarge),
     deflated("3 million marks", "(".repeat(3e6), tooLarge),
+    deflated("3 million texts", `(${"V\\u0041\n".repeat(3e6)}l`, tooLarge),
+    deflated("4 million floats", `(${"F1e5\n".repeat(4e6)}l`, tooLarge),
+    deflated("2 million integers", `(${"L12345678901234567890L\n".repeat(2e6)}l`, tooLarge),
+    deflated("3 million names", `(${"ctorch\nFloatStorage\n".repeat(3e6)}l`, tooLarge),
+    deflated(
+      "a million keys",
+      `}(${Array.from({ length: 1e6 }, (_, k) => `${unicode(String(k))}N`).join("")}u`,
+      tooLarge,
+    ),
     deflated("3 million remembered values", `]${"\x94".repeat(3e6)}`, tooLarge),
     file(
       "an integer of 100 KB",
@@ -289,6 +298,8 @@ function pickles(): Hostile[] {
 }
 
 function calls(): Hostile[] {
+  const again = (name: string, first: string, then: string): Hostile =>
+    refused(name, torchFile(`\x80\x02](${first}${then.repeat(1e4)}e.`), tooLarge);
   const call = (name: string, args: string): Hostile =>
     refused(
       `a call of ${name} with ${args.length} bytes`,
@@ -313,6 +324,27 @@ function calls(): Hostile[] {
     call("_codecs.encode", `${laughs(45)}\x85`),
     call("_codecs.encode", `${unicode("a")}${unicode("rot13")}\x86`),
     call("numpy.core.multiarray.scalar", ")"),
+    again(
+      "a long text encoded again and again",
+      `${unicode("a".repeat(1e6))}q\0`,
+      "c_codecs\nencode\nh\0\x85R",
+    ),
+    again(
+      "a long list made a set again and again",
+      `](${"K\x01".repeat(1e5)}eq\0`,
+      "cbuiltins\nset\nh\0\x85R",
+    ),
+    again(
+      "a long dictionary ordered again and again",
+      `](${"NN\x86".repeat(1e5)}eq\0`,
+      "ccollections\nOrderedDict\nh\0\x85R",
+    ),
+    again("a long tuple as a key again and again", `(${"N".repeat(1e5)}tq\0`, "}h\0Ns"),
+    again(
+      "long bytes as a key again and again",
+      `B${String.fromCharCode(...little(1e6, 4))}${"a".repeat(1e6)}q\0`,
+      "}h\0Ns",
+    ),
     {
       name: "torch.Size without arguments",
       bytes: torchFile(`\x80\x02}${unicode("a")}ctorch\nSize\n)Rs.`),
@@ -388,6 +420,23 @@ function tensors(): Hostile[] {
       legacyFile(`\x80\x02${tensor()}.`, `\x80\x02${laughs(45)}.`),
       "which no tensor names",
     ),
+    {
+      name: "30,000 models",
+      bytes: torchFile(
+        `\x80\x02${tensor()}q\0}(${
+          Array.from({ length: 30000 }, (_, k) => `${unicode(`m${k}`)}}${unicode(`a.${k}`)}h\0s`).join("")
+        }u.`,
+        { storages: { 0: two } },
+      ),
+      arrays: Array.from({ length: 30000 }, (_, k) => `m${k}.a.${k}`),
+    },
+    {
+      name: "a name in 100,000 wrappers",
+      bytes: safetensorsFile(
+        `{"${"module.".repeat(1e5)}a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`,
+      ),
+      arrays: [`${"module.".repeat(1e5)}a`],
+    },
     {
       name: "a dictionary like an array",
       bytes: torchFile(

@@ -1,9 +1,10 @@
 /** Writers of small weight files, byte for byte as a test wants them, for what no honest program writes. */
+import { Buffer } from "node:buffer";
 import { crc32, deflateRawSync } from "node:zlib";
 
 /** A text whose characters are bytes. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+  return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
 /** Pieces one after another; texts are Latin-1. */
