@@ -172,7 +172,6 @@ Deno.test("a run that is stopped says truly what is saved, wherever it is, and g
       await goesOn();
       await Deno.remove(folder, { recursive: true });
     }
-    await Deno.mkdir(folder);
     const controller = new AbortController();
     const ran = await runQuietly(
       config,
@@ -181,7 +180,8 @@ Deno.test("a run that is stopped says truly what is saved, wherever it is, and g
     );
     assertEquals(ran.error, "SIGINT");
     assertStringIncludes(ran.said, "Stopping before the run has begun; there is nothing to save\n");
-    assertEquals(names(folder), []);
+    assert(!names(config.out!).includes("other"));
+    await Deno.mkdir(folder);
   }));
 
 Deno.test("a run that was ended between its last checkpoint and its pictures is finished", () =>
@@ -194,6 +194,11 @@ Deno.test("a run that was ended between its last checkpoint and its pictures is 
     const { said } = await goesOn();
     assertStringIncludes(said, "Expected: about");
     assert(!said.includes("program 1 of 2"), "no step is compiled for it");
+    const moved = await runQuietly({ resume: folder, name: "elsewhere" });
+    assertEquals(
+      (moved.error as Error).message,
+      `Cannot resume with --name elsewhere: the run stays in its folder ${folder}; leave the option out`,
+    );
     const again = await runQuietly({ resume: folder });
     assertMatch(String(again.error), /all its 8 steps are done; start a new run$/);
   }));

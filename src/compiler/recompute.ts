@@ -68,8 +68,8 @@ export function computedAgain(graph: Graph, once: Once, launches: readonly Fused
 }
 
 /**
- * A launch is behind the barrier that the latest of what it reads is behind: the number of the node that the barrier
- * waits for, −1 for none. One that is wanted behind several is launched for each.
+ * A node is behind the barrier that the latest of what it is made of is behind: the number of the node that the barrier
+ * waits for, −1 for none. A launch is wanted behind one barrier, or behind several and then once for each.
  */
 class Recomputation {
   /** Which barrier each node is behind. */
@@ -78,6 +78,8 @@ class Recomputation {
   readonly #copies = new Map<number, Map<number, number>>();
   /** Which launches write a buffer: several, if it is assembled from pieces. */
   readonly #writers = new Map<number, number[]>();
+  /** For a launch the barriers behind which it may be wanted. */
+  readonly #choices: readonly (readonly number[])[];
   /** For a launch the barriers behind which it is wanted, each with those that its inputs are behind. */
   readonly #wanted: readonly Map<number, readonly number[]>[];
   readonly #numbers = new Map<string, number>();
@@ -87,7 +89,6 @@ class Recomputation {
     launches.forEach(({ outputs }, launch) => {
       for (const buffer of outputs) this.#writers.set(buffer, [...this.#writersOf(buffer), launch]);
     });
-    this.#wanted = launches.map(() => new Map());
     graph.nodes.forEach((node, place) => {
       const own = isBarrier(node) ? node.inputs[1]! : -1;
       const behind = node.inputs.reduce((latest, input) => Math.max(latest, this.#behind[input]!), own);
@@ -98,11 +99,13 @@ class Recomputation {
       if (copies === undefined) this.#copies.set(buffer, new Map([[behind, place]]));
       else copies.set(behind, place);
     });
+    this.#choices = this.#choicesOf();
+    this.#wanted = launches.map(() => new Map());
   }
 
   run(): Launches {
     this.once.graph.outputs.forEach((buffer, k) => {
-      const behind = this.#behind[this.graph.outputs[k]!]!;
+      const behind = this.#served(buffer, this.#behind[this.graph.outputs[k]!]!);
       this.#numbers.set(`${buffer} ${behind}`, buffer);
       this.#want(buffer, behind);
     });
@@ -139,6 +142,40 @@ class Recomputation {
   }
 
   /**
+   * Behind which barriers each launch may be wanted: those of results that are computed more than once. A result that is
+   * computed once comes with one of these. A launch that has no others is wanted once, behind the last of its results.
+   */
+  #choicesOf(): number[][] {
+    const found = this.launches.map((): number[] | undefined => undefined);
+    return this.launches.map((_, launch) => {
+      if (found[launch] !== undefined) return found[launch];
+      // Launches that write pieces of one buffer choose together.
+      const together = new Set([launch]);
+      for (const other of together) {
+        for (const buffer of this.launches[other]!.outputs) {
+          this.#writersOf(buffer).forEach((k) => together.add(k));
+        }
+      }
+      const barriers = [...together].flatMap((other) =>
+        this.launches[other]!.outputs.map((buffer) => [...this.#copies.get(buffer)?.keys() ?? []])
+      );
+      const several = new Set(barriers.filter((own) => own.length > 1).flat());
+      const last = Math.max(...barriers.flat());
+      if (several.size === 0 || last > Math.max(...several)) several.add(last);
+      const choices = [...several].sort((a, b) => a - b);
+      for (const other of together) found[other] = choices;
+      return choices;
+    });
+  }
+
+  /** The barrier behind which a launch is wanted that serves a copy of a buffer. */
+  #served(buffer: number, behind: number): number {
+    const [launch] = this.#writersOf(buffer);
+    return (launch === undefined ? undefined : this.#choices[launch]!.find((choice) => choice >= behind)) ??
+      behind;
+  }
+
+  /**
    * Behind which barrier each input of a launch is. What the graph does not say, because only results that are not
    * wanted here are made of it, is taken from the nearest copy; if there is none yet, one is made.
    */
@@ -146,7 +183,11 @@ class Recomputation {
     const { inputs, outputs } = this.launches[launch]!;
     const read = new Map<number, number>();
     const seen = new Set<number>();
-    const stack = outputs.flatMap((buffer) => this.#copies.get(buffer)?.get(behind) ?? []);
+    const stack = outputs.flatMap((buffer) =>
+      [...this.#copies.get(buffer) ?? []].flatMap(([own, place]) =>
+        this.#served(buffer, own) === behind ? [place] : []
+      )
+    );
     while (stack.length > 0) {
       const place = stack.pop()!;
       if (seen.has(place)) continue;
@@ -154,12 +195,13 @@ class Recomputation {
       const node = this.graph.nodes[place]!;
       const buffer = this.once.places[place]!;
       if (isBarrier(node)) stack.push(node.inputs[0]!);
-      else if (inputs.includes(buffer)) read.set(buffer, this.#behind[place]!);
-      else stack.push(...node.inputs);
+      else if (inputs.includes(buffer)) {
+        read.set(buffer, Math.max(read.get(buffer) ?? -1, this.#behind[place]!));
+      } else stack.push(...node.inputs);
     }
     return inputs.map((buffer) => {
       const there = [...this.#copies.get(buffer)?.keys() ?? []].filter((other) => other <= behind);
-      return read.get(buffer) ?? (there.length > 0 ? Math.max(...there) : behind);
+      return this.#served(buffer, read.get(buffer) ?? (there.length > 0 ? Math.max(...there) : behind));
     });
   }
 
@@ -183,22 +225,16 @@ class Recomputation {
       }
       order.push(...needed.sort((a, b) => a.launch - b.launch || a.behind - b.behind));
     };
-    for (const isTurn of [(first: boolean): boolean => first, (): boolean => true]) {
+    for (const isTurn of [(isFirst: boolean): boolean => isFirst, (): boolean => true]) {
       this.#wanted.forEach((wanted, launch) => {
-        const first = this.#firstBarrier(launch);
-        for (const behind of wanted.keys()) if (isTurn(behind <= first)) add(launch, behind);
+        const [first] = this.#choices[launch]!;
+        for (const behind of wanted.keys()) if (isTurn(behind <= first!)) add(launch, behind);
       });
     }
     return order;
   }
 
-  /** The barrier that a launch is behind where the graph first has a result of it. */
-  #firstBarrier(launch: number): number {
-    const { outputs } = this.launches[launch]!;
-    return Math.min(...outputs.flatMap((buffer) => [...this.#copies.get(buffer)?.keys() ?? []]));
-  }
-
-  /** The number of a copy of a buffer: that of the node for what the program returns, or else for the first copy. */
+  /** The number of a copy of a buffer: that of the node for what the program returns. */
   #number(buffer: number, behind: number): number {
     if (this.#writersOf(buffer).length === 0) return buffer;
     const key = `${buffer} ${behind}`;

@@ -24,7 +24,7 @@ import { mostSteps, type TrainConfig, trainConfig } from "./config.ts";
 import { segmenter } from "./evaluation.ts";
 import type { SegmentationScores } from "./metrics.ts";
 import { openMetrics } from "./metrics_log.ts";
-import { OptionError } from "./options.ts";
+import { flagName, OptionError } from "./options.ts";
 import { Progress } from "./progress.ts";
 import { lockRun } from "./run_lock.ts";
 import { chooseDevice } from "./session.ts";
@@ -77,8 +77,7 @@ export interface TrainResult {
  * the configuration: a resumed run has the metrics of an uninterrupted one.
  *
  * The state is saved before the first step, before every evaluation, every quarter of an hour, and on the way out of
- * every error. A run whose steps
- * are all done, but not its last evaluation or its pictures, is finished.
+ * every error. A run whose steps are all done, but not its last evaluation or its pictures, is finished.
  *
  * @param given Options that differ from the defaults; with `resume`, from those of the run.
  * @param options Ways to stop and to watch it.
@@ -100,6 +99,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
 
   const resumed = given.resume == null ? undefined : await openRun(given.resume, cleanUp, progress);
   const checkpoint = resumed?.checkpoint;
+  if (resumed !== undefined) requireSameFolder(given, resumed);
   const config = trainConfig(...(checkpoint === undefined ? [] : [checkpoint.meta.config]), given);
   checkSizes(config);
   if (resumed === undefined) await checkRunFolder(config);
@@ -199,6 +199,21 @@ async function withBest(folder: string, checkpoint: Checkpoint, progress: Progre
 interface Opened {
   readonly folder: string;
   readonly checkpoint: Checkpoint;
+}
+
+/** Refuses another place for the results of a run that has one. */
+function requireSameFolder(given: Partial<TrainConfig>, { folder, checkpoint: { meta } }: Opened): void {
+  const moved = (["name", "out"] as const).filter((name) =>
+    given[name] != null && given[name] !== meta.config[name]
+  );
+  if (moved.length === 0) return;
+  throw new OptionError(
+    moved.map((name) =>
+      `Cannot resume with ${flagName(name)} ${
+        given[name]
+      }: the run stays in its folder ${folder}; leave the option out`
+    ),
+  );
 }
 
 /** Opens the run that a `--resume` path names, alone, and takes away what a killed process has left half written. */
