@@ -53,7 +53,7 @@ const basic = {
   // Equal operands differ at most in the sign of zero, and a NaN stays one with more bits set.
   max: `(a: F, b: F) -> F {
   let y = select(max(a, b), bitcast<F>(bitcast<U>(a) & bitcast<U>(b)), a == b);
-  return select(y, a + b, isNan_(a) | isNan_(b));
+  return select(select(y, a, isNan_(a)), b, isNan_(b));
 }`,
   min: `(a: F, b: F) -> F {
   let both = bitcast<F>(bitcast<U>(a) | bitcast<U>(b));
