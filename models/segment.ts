@@ -21,11 +21,13 @@ export interface SegmentOptions extends Omit<AllSparkOptions, "rates"> {
   readonly rates?: DropRates;
   /** Whether the backward pass computes the encoder's blocks again instead of keeping their values. Default false. */
   readonly recompute?: boolean;
+  /** Whether the logits get the images' size, or stay `[B, K, ⌈S/4⌉, ⌈T/4⌉]` as the head makes them. Default true. */
+  readonly upsample?: boolean;
 }
 
 /** What {@linkcode segment} returns. */
 export interface Segmentation {
-  /** Class scores `[B, K, S, T]`. */
+  /** Class scores `[B, K, S, T]`, or a quarter of that without `upsample`. */
   readonly logits: Tensor;
   /** New running statistics. */
   readonly bnState: Model["bnState"];
@@ -71,6 +73,17 @@ export function segment(model: Model, images: Tensor, options: SegmentOptions): 
     ...(options.rates === undefined ? {} : { rates: options.rates }),
   };
   const decoded = mlpDecoder(params.decoder, [e1, e2, e3, features], head);
-  const logits = resize(decoded.logits, { size: sideOf(images), method: "bilinear", alignCorners: false });
+  const logits = options.upsample === false ? decoded.logits : upsample(decoded.logits, sideOf(images));
   return { logits, bnState: decoded.bnState, ...rest };
 }
+
+/** Logits at the size of the images: `[B, K, H, W]` to `[B, K, S, T]`, bilinear without aligned corners. */
+export function upsample(logits: Tensor, size: readonly [number, number]): Tensor {
+  return resize(logits, { size: [...size], method: "bilinear", alignCorners: false });
+}
+
+/**
+ * Images whose sides are padded with zeros at the bottom and right to multiples of this have the logits of the unpadded
+ * ones, before they are upsampled: the first convolution steps by four pixels and pads with zeros itself.
+ */
+export const patchSide = 4;

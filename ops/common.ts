@@ -4,6 +4,7 @@
  * @module
  */
 import type { DType } from "../src/dtype.ts";
+import { isHeld, limitsOf } from "../src/elements.ts";
 import { AxisError, DTypeError, formatShape, ShapeError } from "../src/errors.ts";
 import type { Aval, ReferenceArray } from "../src/primitive.ts";
 import { forEachPosition } from "../src/compiler/interpret.ts";
@@ -89,10 +90,9 @@ export function constantValue(action: string, value: number | boolean, dtype: DT
       `Cannot ${action} ${value} and a tensor of dtype ${dtype}: a whole number is required; cast the tensor to f32`,
     );
   }
-  const [low, high] = dtype === "i32" ? [-2147483648, 2147483647] : [0, 4294967295];
-  if (Number(value) < low! || Number(value) > high!) {
+  if (!isHeld(Number(value), dtype)) {
     throw new RangeError(
-      `Cannot ${action} ${value} and a tensor of dtype ${dtype}: ${dtype} holds ${low} to ${high}`,
+      `Cannot ${action} ${value} and a tensor of dtype ${dtype}: ${dtype} holds ${limitsOf(dtype)}`,
     );
   }
   return Number(value);

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { type DType, storedValue } from "../src/dtype.ts";
-import { elementOf } from "../src/elements.ts";
+import type { DType } from "../src/dtype.ts";
+import { elementOf, isHeld } from "../src/elements.ts";
 import { definePrimitive, type Primitive } from "../src/primitive.ts";
 import { checkShape, makeLeaf, makeNode, type Tensor } from "../src/tensor.ts";
 import { full as fullRecord } from "../src/structure.ts";
@@ -180,18 +180,13 @@ export function arange(
   const dtype = options.dtype ?? ([from, to, step].every(Number.isInteger) ? "i32" : "f32");
   const count = Math.max(0, Math.ceil((to - from) / step));
   const last = from + Math.max(0, count - 1) * step;
-  const holds = (type: DType): boolean => [from, step, last].every((value) => isHeldBy(value, type));
+  const holds = (type: DType): boolean => [from, step, last].every((value) => isHeld(value, type));
   if (dtype === "f32" && !holds("i32")) return inSteps(count, (k) => from + k * step);
-  for (const value of [from, step, last]) elementOf("count with", value, value === step ? "i32" : dtype);
+  for (const value of [from, Math.abs(step), last]) elementOf("count with", value, dtype);
   const type = holds("i32") ? "i32" : dtype;
   const index = iota([count], { dtype: type });
   const scaled = step === 1 ? index : mul(index, step);
   return cast(from === 0 ? scaled : add(scaled, from), dtype);
-}
-
-/** Whether a number is whole and within an integer dtype. */
-function isHeldBy(value: number, dtype: DType): boolean {
-  return Number.isInteger(value) && storedValue(value, dtype) === value;
 }
 
 /** An f32 tensor of `count` numbers, each rounded once. */

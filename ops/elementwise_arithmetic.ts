@@ -135,7 +135,7 @@ const power: Primitive = defineBinary("pow", {
   op: "pow",
   dtypes: numbers,
   // Squares and cubes are products.
-  readsConstants: true,
+  readsConstant: Number.isInteger,
   cost: 20,
   slopes: [
     // ∂/∂a = b · a^(b−1), which is 0 for b = 0 even where a^(−1) is infinite.

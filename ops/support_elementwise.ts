@@ -72,8 +72,8 @@ export interface BinaryDefinition {
   readonly result?: DType;
   /** Rough cost in additions, default 1. */
   readonly cost?: number;
-  /** Code for it depends on the values of operands that are constants. */
-  readonly readsConstants?: boolean;
+  /** Whether code for it is another one where an operand is this constant. */
+  readonly readsConstant?: (value: number) => boolean;
   /** The derivative in either operand. Absent: nothing flows. */
   readonly slopes?: readonly [PartialSlope, PartialSlope];
   /** Ranges of the f32 values that the property tests try, default −2 … 2. */
@@ -85,7 +85,7 @@ export interface BinaryDefinition {
 /** Defines an elementwise primitive of two operands of one dtype and shape. */
 export function defineBinary(name: string, definition: BinaryDefinition): Primitive {
   const { op, dtypes, result, cost = 1, slopes, domains = [[-2, 2], [-2, 2]] } = definition;
-  const { integerDomains = [[-9, 9], [-9, 9]], readsConstants = false } = definition;
+  const { integerDomains = [[-9, 9], [-9, 9]], readsConstant } = definition;
   const record: Primitive = definePrimitive<unknown>({
     name,
     infer: ([a]) => {
@@ -110,7 +110,7 @@ export function defineBinary(name: string, definition: BinaryDefinition): Primit
       shape: a!.shape,
       data: a!.data.map((value, k) => applyBinary(op, value, b!.data[k]!, dtype)),
     }),
-    readsConstants,
+    readsConstant,
     samples: samplesOf(dtypes, domains, integerDomains),
   });
   return record;

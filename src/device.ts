@@ -14,13 +14,15 @@ let current: Backend | undefined;
 let opening: Promise<Backend> | undefined;
 
 async function open(name: DeviceName): Promise<Backend> {
-  let backend = opened.get(name);
-  if (backend === undefined) {
-    backend = name === "cpu" ? openCpu() : openWebgpu();
+  const known = opened.get(name);
+  if (known !== undefined && (await known).lost === undefined) return await known;
+  // One that was lost is opened anew by the first who chooses it again.
+  if (opened.get(name) === known) {
+    const backend = name === "cpu" ? openCpu() : openWebgpu();
     opened.set(name, backend);
     backend.catch(() => opened.delete(name));
   }
-  return await backend;
+  return await opened.get(name)!;
 }
 
 async function openCpu(): Promise<Backend> {

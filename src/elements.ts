@@ -13,20 +13,29 @@
 import { arrayType, type DType, storedValue, type TensorData } from "./dtype.ts";
 import { DTypeError } from "./errors.ts";
 
+/** Whether an integer dtype holds a number. */
+export function isHeld(value: number, dtype: DType): boolean {
+  return storedValue(value, dtype) === value;
+}
+
+/** What an integer dtype holds, for messages. */
+export function limitsOf(dtype: DType): string {
+  return dtype === "i32" ? "-2147483648 to 2147483647" : "0 to 4294967295";
+}
+
 /** A value as an element of a dtype; `action` starts the message of an error, as in "fill with". */
 export function elementOf(action: string, value: number | boolean, dtype: DType): number {
   if (typeof value !== "number" && typeof value !== "boolean") {
     throw new DTypeError(`Cannot ${action} a value of type ${typeOf(value)}: numbers and booleans are taken`);
   }
-  const element = storedValue(Number(value), dtype);
-  if (dtype === "f32" || dtype === "bool" || element === Number(value)) return element;
+  const number = Number(value);
+  if (dtype === "f32" || dtype === "bool" || isHeld(number, dtype)) return storedValue(number, dtype);
   if (!Number.isInteger(value)) {
     throw new DTypeError(
       `Cannot ${action} ${value} as ${dtype}: a whole number is required; take f32, or cast an f32 tensor`,
     );
   }
-  const [low, high] = dtype === "i32" ? [-2147483648, 2147483647] : [0, 4294967295];
-  throw new RangeError(`Cannot ${action} ${value} as ${dtype}: it holds ${low} to ${high}`);
+  throw new RangeError(`Cannot ${action} ${value} as ${dtype}: it holds ${limitsOf(dtype)}`);
 }
 
 function typeOf(value: unknown): string {

@@ -57,6 +57,17 @@ export class DeviceError extends Error {
   }
 }
 
+/** No room on a device for what is to be computed there. */
+export class OutOfMemoryError extends RangeError {
+  /** Always "OutOfMemoryError". */
+  override readonly name = "OutOfMemoryError";
+}
+
+/** What to do about it, for messages. */
+export const outOfMemoryAdvice: string =
+  "dispose() of tensors that are no longer needed, let jit donate the state that a step replaces, await something in " +
+  "every turn of a loop, so that what nobody can reach is freed, or use a smaller batch";
+
 /** `[2, 3]` for messages. */
 export function formatShape(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;

@@ -4,17 +4,22 @@
  * Calls of compiled functions are programs of their own, which run first, in order; what lies between them and around
  * them is one program for each stretch.
  *
+ * Tensors that nobody can reach any longer hold memory until the garbage collector and a turn of the event loop free it.
+ * So what would take much more than was needed before waits for the next read, which can have them freed first.
+ *
  * @module
  */
 import type { Backend, DeviceBuffer } from "./compiler/backend.ts";
 import { backend as chosenBackend, readyBackend } from "./device.ts";
 import { arrayType, type TensorData } from "./dtype.ts";
+import { DeviceError, OutOfMemoryError } from "./errors.ts";
 import { buildGraph, checkReadable, type Graph, reachable } from "./graph.ts";
 import type { Body } from "./primitive.ts";
 import { prepare } from "./programs.ts";
 import { pick } from "./structure.ts";
 import { describe, setEvaluator, type Storage, Tensor } from "./tensor.ts";
 import { treeFlatten, treeTensors } from "./tree.ts";
+import { collectGarbage, turnIfDue } from "./turns.ts";
 
 export { type CompileProgress, onCompile } from "./programs.ts";
 
@@ -116,17 +121,27 @@ function runCall(call: Tensor, backend: Backend): void {
   unclaimed.register(call, storages);
 }
 
-/** Runs the calls that tensors need, in order, and gives their results to those that are among these. */
-function runCalls(tensors: readonly Tensor[], backend: Backend): void {
+/**
+ * Runs the calls that tensors need, in order, and gives their results to those that are among these. Returns whether all
+ * are done: `isEnough` ends it after a call.
+ */
+function runCalls(
+  tensors: readonly Tensor[],
+  backend: Backend,
+  isEnough: () => boolean = () => false,
+): boolean {
   for (const node of reachable(tensors)) {
-    if (node.op?.tuple?.callee !== undefined) runCall(node, backend);
-    else if (node.op === pick && results.has(node.inputs[0]!)) {
+    if (node.op?.tuple?.callee !== undefined) {
+      if (isEnough()) return false;
+      runCall(node, backend);
+    } else if (node.op === pick && results.has(node.inputs[0]!)) {
       const storages = results.get(node.inputs[0]!)!;
       const { index } = node.params as { index: number };
       node.settle(storages[index]!);
       storages[index] = undefined;
     }
   }
+  return true;
 }
 
 /** Evaluates tensors, with all calls that they need done. */
@@ -141,11 +156,45 @@ function evaluateStretch(tensors: readonly Tensor[], backend: Backend): void {
 
 /** Starts the evaluation of tensors on a device; they have buffers when this returns, values when the device is done. */
 export function evaluate(tensors: readonly Tensor[], backend: Backend): void {
-  const wanted = tensors.filter((tensor) => tensor.storage === undefined);
+  const wanted = tensors.filter(({ storage }) => storage === undefined);
+  const foreign = tensors.find(({ storage }) => storage !== undefined && storage.backend !== backend);
+  if (foreign !== undefined) throw new Elsewhere(foreign, backend);
   if (wanted.length === 0) return;
   checkReadable(wanted);
   runCalls(wanted, backend);
   evaluateStretch(wanted, backend);
+}
+
+/** Bytes beyond which it is worth looking for tensors that nobody can reach. */
+const leastLimit = 256 * 2 ** 20;
+/** The least that a device held since such tensors were last freed. */
+const leastHeld = new WeakMap<Backend, number>();
+
+/** Whether a device holds much more than it did before. */
+function isCrowded(backend: Backend): boolean {
+  const held = backend.memory().liveBytes;
+  const least = Math.min(held, leastHeld.get(backend) ?? 0);
+  leastHeld.set(backend, least);
+  return held > Math.max(leastLimit, 2 * least);
+}
+
+async function makeRoom(backend: Backend): Promise<void> {
+  await collectGarbage(() => backend.memory().liveBytes);
+  leastHeld.set(backend, backend.memory().liveBytes);
+}
+
+/** The same as `evaluate`, with pauses in which memory is freed. */
+async function evaluateWithPauses(tensors: readonly Tensor[], backend: Backend): Promise<void> {
+  for (let isLast = false;;) {
+    if (isCrowded(backend)) await makeRoom(backend);
+    try {
+      if (runCalls(tensors, backend, () => isCrowded(backend))) return evaluate(tensors, backend);
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError) || isLast) throw error;
+      await makeRoom(backend);
+      isLast = true;
+    }
+  }
 }
 
 /** Tensors on their way to another device. */
@@ -177,46 +226,77 @@ function stored({ dtype }: Tensor): "f32" | "i32" | "u32" {
   return dtype === "bool" ? "u32" : dtype;
 }
 
-/** Keeps everything that tensors hang on until `work` is done, whatever else is disposed of or donated meanwhile. */
-async function pinned<R>(tensors: readonly Tensor[], work: () => Promise<R>): Promise<R> {
-  const held: Tensor[] = [];
+/**
+ * Keeps what tensors hold, whatever is disposed of or donated, until the function that it returns is called; but not the
+ * tensors themselves, so that those that nobody else can reach may go.
+ */
+function pin(tensors: readonly Tensor[]): () => void {
+  const held: WeakRef<Tensor>[] = [];
+  const unpin = (): void => {
+    for (const tensor of held) tensor.deref()?.unpin();
+  };
   try {
     for (const tensor of tensors) {
       tensor.pin();
-      held.push(tensor);
+      held.push(new WeakRef(tensor));
     }
-    return await work();
-  } finally {
-    for (const tensor of held) tensor.unpin();
+  } catch (error) {
+    unpin();
+    throw error;
   }
+  return unpin;
 }
 
 /**
- * Evaluates tensors on the chosen device. At once if nothing stands in the way; otherwise when the device is open and
- * the leaves are there. `all` = also those that have values on another device.
+ * Evaluates tensors at once, on a device that is open; false if something has to be waited for. What the device refuses is
+ * for the read, which tries it again.
  */
-function evaluated(tensors: readonly Tensor[], all: boolean): Promise<void> | undefined {
-  checkReadable(tensors);
-  const wanted = all ? tensors : tensors.filter((tensor) => tensor.storage === undefined);
-  const ready = readyBackend();
-  if (ready !== undefined && leavesElsewhere(wanted, ready).length === 0) {
-    evaluate(wanted, ready);
-    return undefined;
+function evaluatedNow(tensors: readonly Tensor[]): boolean {
+  const backend = readyBackend();
+  if (backend === undefined || isCrowded(backend)) return false;
+  try {
+    evaluate(tensors, backend);
+    return true;
+  } catch (error) {
+    const waits = error instanceof Elsewhere || error instanceof OutOfMemoryError ||
+      error instanceof DeviceError;
+    if (waits) return false;
+    throw error;
   }
-  return pinned(reachable(wanted), async () => {
-    for (;;) {
-      const backend = await chosenBackend();
-      const foreign = leavesElsewhere(wanted, backend);
-      // Nothing else runs between this look and the evaluation.
-      if (foreign.length === 0) return evaluate(wanted, backend);
-      await Promise.all(foreign.map((tensor) => move(tensor, backend)));
-    }
-  });
 }
 
-function read(tensors: readonly Tensor[]): Promise<TensorData[]> {
-  return pinned(tensors, async () => {
-    const evaluating = evaluated(tensors, false);
+/** Keeps what tensors and everything below them hold. Apart, since a function that waits holds what it had at hand. */
+function pinBelow(tensors: readonly Tensor[]): () => void {
+  return pin(reachable(tensors));
+}
+
+/** Evaluates tensors on the chosen device, when it is open, the leaves are there, and there is room. */
+async function evaluatedLater(tensors: readonly Tensor[]): Promise<void> {
+  const unpin = pinBelow(tensors);
+  try {
+    for (;;) {
+      const backend = await chosenBackend();
+      const foreign = leavesElsewhere(tensors, backend);
+      // Nothing else runs between this look and the evaluation.
+      if (foreign.length === 0) return await evaluateWithPauses(tensors, backend);
+      await Promise.all(foreign.map((tensor) => move(tensor, backend)));
+    }
+  } finally {
+    unpin();
+  }
+}
+
+/** Evaluates tensors; undefined if that is done. */
+function evaluated(tensors: readonly Tensor[]): Promise<void> | undefined {
+  checkReadable(tensors);
+  return evaluatedNow(tensors) ? undefined : evaluatedLater(tensors);
+}
+
+async function read(tensors: readonly Tensor[]): Promise<TensorData[]> {
+  const unpin = pin(tensors);
+  try {
+    const pending = tensors.filter((tensor) => tensor.storage === undefined);
+    const evaluating = pending.length > 0 ? evaluated(pending) : undefined;
     if (evaluating !== undefined) await evaluating;
     const values: TensorData[] = [];
     const homes = new Set(tensors.map((tensor) => tensor.storage!.backend));
@@ -228,27 +308,21 @@ function read(tensors: readonly Tensor[]): Promise<TensorData[]> {
       }));
       mine.forEach((k, j) => values[k] = found[j]!);
     }));
+    const turn = turnIfDue();
+    if (turn !== undefined) await turn;
     return values;
-  });
+  } finally {
+    unpin();
+  }
 }
 
-setEvaluator({
-  read,
-  start: (tensors) => {
-    const backend = readyBackend();
-    if (backend === undefined) return;
-    try {
-      evaluate(tensors, backend);
-    } catch (error) {
-      // The first read brings it here.
-      if (!(error instanceof Elsewhere)) throw error;
-    }
-  },
-});
+setEvaluator({ read, start: (tensors) => void evaluatedNow(tensors) });
 
 /**
  * Evaluates every tensor of a tree in one program and returns the tree. Work may still be running when the
  * promise resolves; reading waits for it. Tensors on another device are moved to the chosen one.
+ *
+ * @throws {DeviceError} If the device refuses the work, or is lost.
  *
  * @example
  * ```ts
@@ -260,8 +334,19 @@ setEvaluator({
 export async function realize<T>(tree: T): Promise<T> {
   const tensors = treeTensors(tree);
   for (const tensor of tensors) tensor.checkUsable();
-  await pinned(tensors, async () => await evaluated(tensors, true));
-  return tree;
+  const unpin = pin(tensors);
+  try {
+    await evaluated(tensors);
+    const homes = new Set(tensors.map((tensor) => tensor.storage!.backend));
+    for (const home of homes) {
+      const mine = tensors.filter((tensor) => tensor.storage!.backend === home);
+      await home.taken(mine.map((tensor) => tensor.storage!.buffer));
+    }
+    await turnIfDue();
+    return tree;
+  } finally {
+    unpin();
+  }
 }
 
 /** A tree with the values of its tensors in their places. */

@@ -223,7 +223,13 @@ function withoutDeadNodes(
   for (let k = nodes.length - 1; k >= 0; k--) {
     if (live.has(k)) nodes[k]!.inputs.forEach((input) => live.add(input));
   }
-  const fixed = new Set(nodes.flatMap(({ op, inputs }) => op?.readsConstants ? inputs : []));
+  const fixed = new Set(
+    nodes.flatMap(({ op, inputs }) =>
+      inputs.filter((k) =>
+        nodes[k]!.op === (full as Primitive) && op?.readsConstant?.((nodes[k]!.params as FullParams).value)
+      )
+    ),
+  );
   const place = new Map<number, number>();
   const kept: GraphNode[] = [];
   const constants: Constant[] = [];

@@ -193,8 +193,8 @@ export interface Primitive<P = Params> {
   /** The result in float64, by plain loops. */
   readonly reference: (inputs: readonly ReferenceArray[], params: P, output: Aval) => ReferenceArray;
   readonly samples: readonly Sample<P>[];
-  /** Code for it depends on the values of operands that are constants, beyond their use as operands. */
-  readonly readsConstants?: boolean;
+  /** Whether code for it is another one where an operand is this constant, beyond what is computed with it. */
+  readonly readsConstant?: ((value: number) => boolean) | undefined;
   /** For primitives with several results. */
   readonly tuple?: TupleRules<P>;
 }

@@ -18,6 +18,7 @@ import { splitReductions } from "./compiler/split.ts";
 import { debugLevel } from "./debug.ts";
 import type { DType } from "./dtype.ts";
 import { type Graph, printGraph, withConstantsAsInputs } from "./graph.ts";
+import { Recent } from "./recent.ts";
 
 /** Progress of a compilation: kernels done, kernels in all. */
 export type CompileProgress = (done: number, total: number) => void;
@@ -61,12 +62,15 @@ interface Variants {
 }
 
 /** Programs that are kept: this many, with this many launches together. */
-const mostPrograms = 512;
+const mostPrograms = 256;
 const mostLaunches = 50_000;
 
 /** The programs of a device, the one that was used last at the end. */
 class Programs {
-  readonly #byForm = new Map<string, Variants>();
+  readonly #byForm = new Recent<string, Variants>(mostPrograms, ({ first, second }) => {
+    this.#drop(first);
+    this.#drop(second);
+  });
   #launches = 0;
 
   constructor(readonly backend: Backend) {}
@@ -75,6 +79,11 @@ class Programs {
     const { form, constants } = graph;
     const values = constants.map(({ value }) => value);
     let variants = this.#byForm.get(form);
+    if (variants?.first.executable.failure ?? variants?.second?.executable.failure) {
+      // Whoever asks again has it tried again.
+      this.#byForm.drop(form);
+      variants = undefined;
+    }
     let fitting = variants &&
       [variants.first, variants.second].find((variant) =>
         variant !== undefined && differing(variant, values).every((k) => variant.varying.includes(k))
@@ -88,9 +97,9 @@ class Programs {
         variants.second = fitting;
       }
     }
-    this.#byForm.delete(form);
     this.#byForm.set(form, variants!);
-    this.#evict();
+    // What is asked for now is never dropped.
+    while (this.#launches > mostLaunches && this.#byForm.size > 1) this.#byForm.dropOldest();
     return {
       executable: fitting.executable,
       scalars: fitting.varying.map((k) => ({
@@ -113,17 +122,6 @@ class Programs {
     if (variant === undefined) return;
     this.#launches -= variant.launches;
     variant.executable.release();
-  }
-
-  /** Lets go of what was not used for longest, but never of what was used last. */
-  #evict(): void {
-    for (const [form, { first, second }] of this.#byForm) {
-      const isFull = this.#byForm.size > mostPrograms || this.#launches > mostLaunches;
-      if (!isFull || this.#byForm.size === 1) return;
-      this.#byForm.delete(form);
-      this.#drop(first);
-      this.#drop(second);
-    }
   }
 }
 
@@ -169,6 +167,9 @@ function distinctKernels(program: Program): Kernel[] {
 /** An executable that prints the time of every launch. */
 function timed(executable: Executable, backend: Backend): Executable {
   return {
+    get failure() {
+      return executable.failure;
+    },
     run(inputs, outputs) {
       executable.run(inputs, outputs);
       backend.profile(executable, inputs, outputs).then((times) => {

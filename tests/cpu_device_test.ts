@@ -239,7 +239,7 @@ Deno.test("nothing in the control block lies in the place of something else", ()
   });
 });
 
-Deno.test("a trap and a kernel that does not compile reach the next read, with their labels", async () => {
+Deno.test("a trap and a kernel that does not compile reach every read of what comes of them", async () => {
   await withDevice(2, async (device) => {
     const buffer = device.allocate(size * 4);
     device.write(buffer, ramp);
@@ -249,8 +249,23 @@ Deno.test("a trap and a kernel that does not compile reach the next read, with t
       Error,
       "Cannot run kernel add 7: memory access out of bounds",
     );
+    // What failed stays so, and so does what would be computed from it.
+    await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 7:");
+    assertThrows(
+      () => device.compile(chain([1, 2])).run([buffer], [buffer]),
+      Error,
+      "Cannot run kernel add 7:",
+    );
+    device.write(buffer, ramp);
+    const [sound, later] = [device.allocate(size * 4), device.allocate(size * 4)];
+    device.compile(chain([1, 2])).run([buffer], [sound]);
     device.compile(chain([8, 2])).run([buffer], [buffer]);
-    await assertRejects(() => read(device, buffer), Error, "Cannot run kernel add 8:");
+    device.compile(chain([1, 2])).run([buffer], [later]);
+    const reads = await Promise.allSettled([sound, buffer, later].map((each) => read(device, each)));
+    assertEquals(reads.map(({ status }) => status), ["fulfilled", "rejected", "rejected"]);
+    for (const each of [buffer, later]) {
+      await assertRejects(() => read(device, each), Error, "Cannot run kernel add 8:");
+    }
     device.write(buffer, ramp);
     device.compile(chain([1, 2])).run([buffer], [buffer]);
     assertEquals(await read(device, buffer), raised(3));

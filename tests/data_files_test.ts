@@ -2,8 +2,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "fast-png";
 import sharp from "sharp";
-import { parseClasses, readClasses } from "../src/data/classes.ts";
-import { checkSamples, itemName, readSample } from "../src/data/datasets.ts";
+import { checkSamples } from "../src/data/check.ts";
+import { readClasses } from "../src/data/classes.ts";
+import { itemName, readSample } from "../src/data/datasets.ts";
 import { DataError } from "../src/data/errors.ts";
 import { openFolder } from "../src/data/folder.ts";
 import {
@@ -17,41 +18,16 @@ import {
   paintMask,
   readImage,
 } from "../src/data/image.ts";
+import { parseClasses } from "../src/data/labels.ts";
 import { openOwnFolder } from "../src/data/own_folder.ts";
+import { type Files, maskPng, palette, png, withFiles } from "./support/data_files.ts";
 
-const palette: Color[] = [[0, 0, 0], [128, 0, 0], [0, 128, 0]];
-
-/** A folder with the given files, removed afterwards; texts are written as they are. */
-async function withFiles(
-  files: { [path: string]: string | Uint8Array },
-  test: (root: string) => Promise<void>,
-): Promise<void> {
-  const root = await Deno.makeTempDir();
-  try {
-    for (const [path, content] of Object.entries(files)) {
-      await Deno.mkdir(`${root}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
-      await Deno.writeFile(
-        `${root}/${path}`,
-        typeof content === "string" ? new TextEncoder().encode(content) : content,
-      );
-    }
-    await test(root);
-  } finally {
-    await Deno.remove(root, { recursive: true });
-  }
-}
-
-async function png(width: number, height: number, red = 10): Promise<Uint8Array> {
-  return await encodeImage({ width, height, data: new Uint8Array(width * height * 3).fill(red) });
-}
-
-function maskPng(width: number, height: number, id = 1): Uint8Array {
-  return encodeMask({ width, height, data: new Uint8Array(width * height).fill(id) }, palette);
-}
+/** The colours of the classes in {@linkcode vocFiles}, of which the first has none of its own. */
+const vocPalette: Color[] = [[0, 0, 0], [1, 2, 3]];
 
 /** A data folder in VOC's layout with three images of 6x4 pixels. */
-async function vocFiles(): Promise<{ [path: string]: string | Uint8Array }> {
-  const files: { [path: string]: string | Uint8Array } = {
+async function vocFiles(): Promise<Files> {
+  const files: Files = {
     "classes.json": JSON.stringify({
       classes: [{ id: 0, name: "a" }, { id: 1, name: "b", color: [1, 2, 3] }],
     }),
@@ -61,7 +37,7 @@ async function vocFiles(): Promise<{ [path: string]: string | Uint8Array }> {
   };
   for (const i of [0, 1, 2]) {
     files[`img/${i}.png`] = await png(6, 4, 10 * i);
-    files[`mask/${i}.png`] = maskPng(6, 4, i % 2);
+    files[`mask/${i}.png`] = maskPng(6, 4, i % 2, vocPalette);
   }
   return files;
 }
@@ -96,6 +72,7 @@ Deno.test("decodeMask() unpacks palette and grey values of 1, 2, 4 and 8 bits", 
   const width = 5;
   for (const depth of [1, 2, 4, 8] as const) {
     const ids = Uint8Array.from({ length: width * 3 }, (_, i) => (i * 7) % Math.min(2 ** depth, 9));
+    const white = 2 ** depth - 1;
     const rowBytes = Math.ceil((width * depth) / 8);
     const data = new Uint8Array(rowBytes * 3);
     ids.forEach((id, i) => {
@@ -105,7 +82,12 @@ Deno.test("decodeMask() unpacks palette and grey values of 1, 2, 4 and 8 bits", 
     const colors = Array.from({ length: Math.min(2 ** depth, 256) }, (_, id) => [id, 0, 0]);
     for (const kind of [{}, { palette: colors }]) {
       const file = encode({ width, height: 3, data, depth, channels: 1, ...kind });
-      assertEquals(decodeMask(file).data, ids, `${depth} bits, ${Object.keys(kind)}`);
+      // White of few bits may have been 255, no label, before a program made the file smaller.
+      const isDoubtful = !("palette" in kind) && depth < 8 && ids.includes(white);
+      if (isDoubtful) {
+        assertThrows(() => decodeMask(file), DataError, `it is grey with ${depth} bit`);
+        assertThrows(() => decodeMask(file), DataError, `may be class ${white} or 255 for no label`);
+      } else assertEquals(decodeMask(file).data, ids, `${depth} bits, ${Object.keys(kind)}`);
     }
   }
 });
@@ -227,7 +209,7 @@ Deno.test("openFolder() says in one sentence what is wrong", async () => {
     DataError,
     "Cannot use data folder /no/data: no such folder",
   );
-  const wrong = async (change: { [path: string]: string | Uint8Array }, message: string): Promise<void> => {
+  const wrong = async (change: Files, message: string): Promise<void> => {
     const files = { ...await vocFiles(), ...change };
     await withFiles(files, async (root) => {
       const open = async (): Promise<void> => await checkSamples(await openFolder(root, { split: "1_2" }));
@@ -248,8 +230,11 @@ Deno.test("openFolder() says in one sentence what is wrong", async () => {
   await wrong({ [list]: "/etc/x.png mask/0.png\n" }, "/etc/x.png leaves the data folder");
   await wrong({ [list]: "\n" }, "it has no lines");
   await wrong({ "classes.json": "[" }, "classes.json: ");
-  await wrong({ "mask/0.png": maskPng(6, 4, 9) }, "mask/0.png: pixel (0, 0) has class id 9; with 2 classes");
-  await wrong({ "mask/2.png": maskPng(5, 4) }, "they are 6x4 and 5x4 pixels; equal sizes are required");
+  await wrong(
+    { "mask/0.png": maskPng(6, 4, 9, vocPalette) },
+    "mask/0.png: pixel (0, 0) has class id 9; with 2 classes",
+  );
+  await wrong({ "mask/2.png": maskPng(5, 4, 0) }, "they are 6x4 and 5x4 pixels; equal sizes are required");
   await wrong({ "img/1.png": "not a picture" }, "img/1.png: ");
 
   await withFiles(await vocFiles(), async (root) => {
@@ -274,7 +259,7 @@ Deno.test("openFolder() says in one sentence what is wrong", async () => {
 });
 
 Deno.test("openOwnFolder() pairs by name, keeps some for validation and leaves the rest unlabeled", async () => {
-  const files: { [path: string]: string | Uint8Array } = { "images/notes.txt": "not an image" };
+  const files: Files = { "images/notes.txt": "not an image" };
   for (let i = 0; i < 20; i++) files[`images/deep/${i}.png`] = await png(6, 4);
   for (let i = 0; i < 10; i++) files[`images/masks/deep/${i}.png`] = maskPng(6, 4, i % 3);
   await withFiles(files, async (root) => {
@@ -295,7 +280,7 @@ Deno.test("openOwnFolder() pairs by name, keeps some for validation and leaves t
 
 Deno.test("openOwnFolder() reads colour masks by a labels file", async () => {
   const colored = encode({ width: 2, height: 1, data: new Uint8Array([9, 9, 9, 200, 0, 0]), channels: 3 });
-  const files: { [path: string]: string | Uint8Array } = { "labels.txt": "road 200 0 0\nsky #090909\n" };
+  const files: Files = { "labels.txt": "road 200 0 0\nsky #090909\n" };
   for (const i of [0, 1]) {
     files[`images/${i}.png`] = await png(2, 1);
     files[`masks/${i}.png`] = colored;

@@ -1,51 +1,13 @@
 /** The three programs as processes: a run, the same run killed, interrupted and resumed, and what uses its weights. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeImage, encodeMask, readSample, sceneClasses, scenes } from "@allspark/tensor/data";
-
-const root = new URL("..", import.meta.url).pathname;
+import { inFolder, lastLine, run } from "./support/programs.ts";
 
 /** A run of seconds: a tiny encoder on tiny scenes, with all three phases of AllSpark. */
 const tiny = (
   "--variant 8,16,40,64:1,1,1,1 --embedding 16 --image-size 48x40 --crop 33 --batch 2 --steps 16 --burn-in-steps 2 " +
   "--warmup-steps 6 --eval-every 4 --labeled-scenes 4 --unlabeled-scenes 8 --val-scenes 3 --workers 1 --device cpu"
 ).split(" ");
-
-interface Ended {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a program; when its standard error holds `until`, the process gets `signal`. */
-async function run(
-  program: string,
-  args: readonly string[],
-  { until, signal }: { until?: string; signal?: Deno.Signal } = {},
-): Promise<Ended> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", "--quiet", `${root}${program}`, ...args],
-    stdout: "piped",
-    stderr: "piped",
-    env: { NO_COLOR: "1" },
-  }).spawn();
-  let err = "";
-  const watch = async (): Promise<void> => {
-    let sent = false;
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      err += text;
-      if (until !== undefined && !sent && err.includes(until)) {
-        sent = true;
-        child.kill(signal!);
-      }
-    }
-  };
-  const [out, { code }] = await Promise.all([new Response(child.stdout).text(), child.status, watch()]);
-  return { code, out, err };
-}
-
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1)!;
-}
 
 /** The metrics of a run without what the clock says. */
 function computed(folder: string): Record<string, unknown>[] {
@@ -54,15 +16,6 @@ function computed(folder: string): Record<string, unknown>[] {
     assert("meanIoU" in rest ? dataWait === undefined : dataWait >= 0 && dataWait <= 1, `${dataWait}`);
     return rest;
   });
-}
-
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 Deno.test("a run that is killed, interrupted and resumed has the metrics of one that was not", () =>

@@ -129,6 +129,18 @@ Deno.test("drawComparisons() puts image, truth and prediction side by side over 
   assertNotEquals(decode(unlabeled).data, png.data);
 });
 
+Deno.test("drawComparisons() draws names of files with characters that XML cannot have", async () => {
+  const image = { width: 8, height: 4, data: new Uint8Array(8 * 4 * 3) };
+  const prediction = { width: 8, height: 4, data: new Uint8Array(32) };
+  const look = { classes, title: "run", subtitle: "words" };
+  for (const caption of ["a\x1b[2J.jpg", "a\u0000.jpg", "a\ud800.jpg", "a\uffff.jpg", "a\nb.jpg"]) {
+    assertEquals(
+      decode(await drawComparisons([{ image, prediction, caption }], look)).width,
+      2 * 32 + 2 * 400 + 12,
+    );
+  }
+});
+
 Deno.test("encodePrediction() keeps class ids in the mask and lightens borders in the overlay", async () => {
   const image = { width: 4, height: 1, data: new Uint8Array(12).fill(100) };
   const prediction = { width: 4, height: 1, data: new Uint8Array([0, 0, 1, 1]) };

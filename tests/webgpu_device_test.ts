@@ -156,26 +156,38 @@ webgpuTest(
   },
 );
 
-webgpuTest("a shader that does not compile is reported with its source, once", async (device) => {
-  // A sum of a float and an integer gets through the types of the IR, but not through those of WGSL.
-  const index: Expr = { kind: "index", dtype: "i32", form: { offset: 0, coefficients: [1] } };
-  const broken = mapOf("broken kernel", [10], 1, binary("add", load(0, form([1])), index));
-  const buffer = device.allocate(40);
-  const executable = device.compile(programOf(broken, [10], [10]));
-  const other = device.allocate(40);
-  executable.run([buffer], [other]);
-  const error = await assertRejects(
-    () => device.read([{ buffer: other, length: 10, dtype: "f32" }]),
-    DeviceError,
-    "Cannot compile kernel broken kernel",
-  );
-  assertEquals(error.kernel, "broken kernel");
-  assertStringIncludes(error.source!, "   1 @group(0)");
-  await device.read([{ buffer: other, length: 10, dtype: "f32" }]);
-  executable.release();
-  buffer.release();
-  other.release();
-});
+webgpuTest(
+  "a shader that does not compile is reported with its source to all who read what it wrote",
+  async (device) => {
+    // A sum of a float and an integer gets through the types of the IR, but not through those of WGSL.
+    const index: Expr = { kind: "index", dtype: "i32", form: { offset: 0, coefficients: [1] } };
+    const broken = mapOf("broken kernel", [10], 1, binary("add", load(0, form([1])), index));
+    const buffer = device.allocate(40);
+    const executable = device.compile(programOf(broken, [10], [10]));
+    const other = device.allocate(40);
+    executable.run([buffer], [other]);
+    const error = await assertRejects(
+      () => device.read([{ buffer: other, length: 10, dtype: "f32" }]),
+      DeviceError,
+      "Cannot compile kernel broken kernel",
+    );
+    assertEquals(error.kernel, "broken kernel");
+    assertStringIncludes(error.source!, "   1 @group(0)");
+    await assertRejects(
+      () => device.read([{ buffer: other, length: 10, dtype: "f32" }]),
+      DeviceError,
+      "broken kernel",
+    );
+    device.write(other, new Float32Array(10).fill(3));
+    assertEquals(
+      await device.read([{ buffer: other, length: 10, dtype: "f32" }]),
+      [new Float32Array(10).fill(3)],
+    );
+    executable.release();
+    buffer.release();
+    other.release();
+  },
+);
 
 webgpuTest("identical kernels are compiled once; progress counts kernels", (device) => {
   const seen: string[] = [];
@@ -231,11 +243,25 @@ Deno.test("webgpu: kernels over large buffers are cut into windows", () => {
   }
   assertEquals(actual, expected);
   const error = assertThrows(
-    () => windows({ ...kernel, axes: [1, 1] }, { inputs: [300, 24], outputs: [300] }, limits),
+    () => {
+      const stage = { ...kernel.stages[0]!, axes: [300] };
+      windows({ ...kernel, axes: [1, 1], stages: [stage] }, { inputs: [302, 24], outputs: [300] }, limits);
+    },
     DeviceError,
   );
-  assertStringIncludes(error.message, "1200 bytes");
+  assertStringIncludes(error.message, "1208 bytes");
   assertStringIncludes(error.message, "at most 800 bytes");
+});
+
+Deno.test("webgpu: a kernel that reads little of a large buffer sees that part alone", () => {
+  const kernel = mapOf("last", [1], 1, load(0, form([0], 1000)));
+  const limits = { binding: 200, alignment: 8 };
+  const [piece, ...others] = windows(kernel, { inputs: [1001], outputs: [1] }, limits);
+  assertEquals(others, []);
+  assertEquals(piece!.inputs, [{ first: 1000, length: 1 }]);
+  const result = new Float32Array(1);
+  interpretKernel(piece!.kernel, [Float32Array.of(7)], [result]);
+  assertEquals(result[0], 7);
 });
 
 webgpuTest("a buffer larger than one binding", async (device, family) => {

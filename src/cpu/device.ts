@@ -17,9 +17,12 @@ import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler
 import { heirsOf } from "../compiler/heirs.ts";
 import { type Kernel, kernelKey, type Program } from "../compiler/kernel.ts";
 import { fewThreads } from "../compiler/split.ts";
+import { Run, throwFailureOf } from "../compiler/runs.ts";
+import { DeviceError } from "../errors.ts";
+import { Recent } from "../recent.ts";
 import { describe } from "./codegen.ts";
 import { type Region, SharedHeap } from "./memory.ts";
-import { Pool } from "./pool.ts";
+import { Pool, type ThreadFailure } from "./pool.ts";
 import { aligned, type Features, type GeneratedKernel, record, task } from "./protocol.ts";
 
 /** Turns a kernel into WebAssembly. */
@@ -32,21 +35,30 @@ interface HeldRegion extends Region {
 
 /** A kernel that is in shared memory for the threads to compile. */
 interface StoredKernel extends GeneratedKernel {
+  readonly key: string;
   readonly number: number;
   readonly region: Region;
+  /** Programs that have it. */
+  users: number;
 }
 
-/** Run by run, what the main thread must remember until it is finished. */
+/** Kernels of no program that are kept, for the next program that has them. */
+const mostIdleKernels = 256;
+
+/** What the main thread must remember of a record until it is finished. */
 interface PendingRun {
   readonly number: number;
   readonly record: Region;
   readonly labels: readonly string[];
+  readonly run: Run | undefined;
 }
 
 class CpuBuffer implements DeviceBuffer {
   region: HeldRegion | undefined;
   /** Number of the last run that uses the memory. */
   lastRun = 0;
+  /** The run that computed the content. */
+  origin: Run | undefined;
   released = false;
 
   constructor(readonly device: CpuDevice, readonly bytes: number) {}
@@ -69,10 +81,12 @@ export class CpuDevice implements Backend {
   readonly #features: Features;
   readonly #generate: Generate;
   readonly #kernels = new Map<string, StoredKernel>();
+  readonly #idle = new Recent<string, StoredKernel>(mostIdleKernels, (kernel) => this.#evict(kernel));
+  readonly #evicted: StoredKernel[] = [];
+  #kernelNumber = 0;
   readonly #executables = new Set<CpuExecutable>();
   readonly #pending: PendingRun[] = [];
   #arena: Region | undefined;
-  #failure: Error | undefined;
   #liveBytes = 0;
   #liveBuffers = 0;
 
@@ -82,6 +96,10 @@ export class CpuDevice implements Backend {
     this.#generate = generate;
     const speed = features.relaxedSimd ? "SIMD with fused multiply-add" : "SIMD";
     this.description = `WebAssembly (${speed}) on ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  }
+
+  get lost(): Error | undefined {
+    return this.#pool.lost;
   }
 
   allocate(bytes: number): DeviceBuffer {
@@ -100,6 +118,7 @@ export class CpuDevice implements Backend {
     }
     const idle = target.region?.holders === 1 && target.lastRun <= this.#heap.completed;
     if (!idle) this.#rebind(target, "idle");
+    target.origin = undefined;
     this.#copyIn(target.region!, data);
   }
 
@@ -113,10 +132,11 @@ export class CpuDevice implements Backend {
       }
       const region = source.region ?? this.#rebind(source, "any");
       region.holders++;
-      return { region, length, dtype };
+      return { region, length, dtype, origin: source.origin };
     });
     try {
       await this.#finish(this.#pool.enqueued);
+      throwFailureOf(sources.map(({ origin }) => origin));
       return sources.map(({ region, length, dtype }) => {
         const bytes = new Uint8Array(length * 4);
         bytes.set(this.#heap.bytes.subarray(region.address, region.address + length * 4));
@@ -127,30 +147,65 @@ export class CpuDevice implements Backend {
     }
   }
 
+  /** The threads refuse nothing before they run it. */
+  taken(buffers: readonly DeviceBuffer[]): Promise<void> {
+    this.#settle();
+    throwFailureOf(buffers.map((buffer) => this.#own(buffer).origin));
+    return this.lost === undefined ? Promise.resolve() : Promise.reject(this.lost);
+  }
+
   compile(program: Program, progress?: (done: number, total: number) => void): Executable {
     const total = program.launches.length;
-    let fresh = false;
-    const kernels = program.launches.map(({ kernel }, index) => {
-      const key = kernelKey(kernel);
-      let stored = this.#kernels.get(key);
-      if (!stored) {
-        const generated = this.#generate(kernel, this.#features);
-        const region = this.#takeForWriting(generated.bytes.length);
-        this.#copyIn(region, generated.bytes);
-        stored = { ...generated, number: this.#kernels.size, region };
-        this.#kernels.set(key, stored);
-        fresh = true;
+    const before = this.#kernelNumber;
+    const kernels: StoredKernel[] = [];
+    try {
+      for (const { kernel } of program.launches) {
+        kernels.push(this.#store(kernel));
+        progress?.(kernels.length, total);
       }
-      progress?.(index + 1, total);
-      return stored;
-    });
-    const executable = new CpuExecutable(this, program, kernels, this.#pool.threads);
-    executable.descriptor = this.#takeForWriting(executable.words.byteLength);
-    this.#copyIn(executable.descriptor, executable.words);
-    this.#executables.add(executable);
-    // The threads compile in the background, while the caller prepares the first run.
-    if (fresh) this.#enqueue(executable, task.compile, new Int32Array(record.args));
-    return executable;
+      const executable = new CpuExecutable(this, program, kernels, this.#pool.threads);
+      executable.descriptor = this.#takeForWriting(executable.words.byteLength);
+      this.#copyIn(executable.descriptor, executable.words);
+      this.#executables.add(executable);
+      // The threads compile in the background, while the caller prepares the first run.
+      if (this.#kernelNumber > before) this.#enqueue(executable, task.compile, new Int32Array(record.args));
+      return executable;
+    } catch (error) {
+      for (const kernel of kernels) this.#leave(kernel);
+      throw error;
+    }
+  }
+
+  /** A kernel in shared memory, with one more program that has it. */
+  #store(kernel: Kernel): StoredKernel {
+    const key = kernelKey(kernel);
+    let stored = this.#kernels.get(key);
+    if (!stored) {
+      const generated = this.#generate(kernel, this.#features);
+      const region = this.#takeForWriting(generated.bytes.length);
+      this.#copyIn(region, generated.bytes);
+      stored = { ...generated, key, number: this.#kernelNumber++, region, users: 0 };
+      this.#kernels.set(key, stored);
+    } else if (stored.users === 0) this.#idle.delete(key);
+    stored.users++;
+    return stored;
+  }
+
+  /** A kernel with one program less that has it. */
+  #leave(kernel: StoredKernel): void {
+    if (--kernel.users === 0) this.#idle.set(kernel.key, kernel);
+  }
+
+  #evict(kernel: StoredKernel): void {
+    this.#kernels.delete(kernel.key);
+    this.#heap.give(kernel.region, this.#pool.enqueued);
+    this.#evicted.push(kernel);
+    if (this.#evicted.length < 64) return;
+    const content = new Int32Array(record.args + 1 + this.#evicted.length);
+    content[record.args] = this.#evicted.length;
+    content.set(this.#evicted.map(({ number }) => number), record.args + 1);
+    this.#evicted.length = 0;
+    this.#hand(task.forget, content, []);
   }
 
   async profile(
@@ -163,6 +218,7 @@ export class CpuDevice implements Backend {
     const number = this.start(executable, inputs, outputs, { times: times.address });
     try {
       await this.#finish(number);
+      throwFailureOf(outputs.map((buffer) => this.#own(buffer).origin));
       const stamps = new Float64Array(this.#heap.words.buffer, times.address, launches.length + 1);
       return launches.map(({ kernel }, index) => ({
         label: kernel.label,
@@ -200,6 +256,8 @@ export class CpuDevice implements Backend {
     const ins = executable.check(inputs, "input").map((buffer) => this.#own(buffer));
     const outs = executable.check(outputs, "output").map((buffer) => this.#own(buffer));
     this.#settle();
+    throwFailureOf(ins.map(({ origin }) => origin));
+    const run = new Run(ins.map(({ origin }) => origin));
     // Addresses of inputs are taken first: an output that is also an input may move.
     const inputAddresses = ins.map((buffer) => (buffer.region ?? this.#rebind(buffer, "any")).address);
     for (const [output, input] of executable.heirs(givenUp)) this.#inherit(outs[output]!, ins[input]!);
@@ -210,9 +268,12 @@ export class CpuDevice implements Backend {
     const arena = this.#arenaOf(executable.arenaBytes);
     const content = executable.record(inputAddresses, outputAddresses, arena);
     content[record.times] = times;
-    const number = this.#enqueue(executable, task.run, content);
+    const number = this.#enqueue(executable, task.run, content, run);
     for (const buffer of ins) buffer.lastRun = number;
-    for (const buffer of outs) buffer.lastRun = number;
+    for (const buffer of outs) {
+      buffer.lastRun = number;
+      buffer.origin = run;
+    }
     return number;
   }
 
@@ -235,6 +296,7 @@ export class CpuDevice implements Backend {
   retire(executable: CpuExecutable): void {
     if (!this.#executables.delete(executable)) return;
     this.#heap.give(executable.descriptor, executable.lastRun);
+    for (const kernel of executable.kernels) this.#leave(kernel);
     let needed = 0;
     for (const { arenaBytes } of this.#executables) needed = Math.max(needed, arenaBytes);
     if (this.#arena && needed < this.#arena.bytes) {
@@ -243,26 +305,31 @@ export class CpuDevice implements Backend {
     }
   }
 
-  #enqueue(executable: CpuExecutable, kind: number, content: Int32Array): number {
-    const region = this.#takeForWriting(content.byteLength);
+  #enqueue(executable: CpuExecutable, kind: number, content: Int32Array, run?: Run): number {
     content[record.program] = executable.descriptor.address;
+    return executable.lastRun = this.#hand(kind, content, executable.labels, run);
+  }
+
+  /** Hands a record to the threads; returns its number. */
+  #hand(kind: number, content: Int32Array, labels: readonly string[], run?: Run): number {
+    const region = this.#takeForWriting(content.byteLength);
     content[record.task] = kind;
     this.#copyIn(region, content);
     const number = this.#pool.enqueue(region.address);
-    this.#pending.push({ number, record: region, labels: executable.labels });
-    executable.lastRun = number;
+    this.#pending.push({ number, record: region, labels, run });
     return number;
   }
 
-  /** Takes note of what is finished: gives records back and keeps the first failure for the next read. */
+  /** Takes note of what is finished: gives records back, and tells runs how they ended. */
   #settle(): void {
     const failure = this.#pool.takeFailure();
-    if (failure) {
-      const label = this.#pending.find((run) => run.number === failure.run)?.labels[failure.launch];
-      this.#failure ??= new Error(`Cannot run kernel ${label ?? failure.launch}: ${failure.message}`);
-    }
     // Threads leave a record when the next one is there, so it is free when the next run is finished.
     const completed = this.#heap.completed;
+    for (const pending of this.#pending) {
+      if (pending.number > completed) break;
+      const launch = this.#heap.words[(pending.record.address >>> 2) + record.failed]!;
+      pending.run?.end(launch > 0 ? failureOf(pending, launch - 1, failure) : undefined);
+    }
     while (this.#pending.length > 0 && this.#pending[0]!.number < completed) {
       const { record, number } = this.#pending.shift()!;
       this.#heap.give(record, number);
@@ -272,9 +339,6 @@ export class CpuDevice implements Backend {
   async #finish(number: number): Promise<void> {
     await this.#pool.finished(number);
     this.#settle();
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure) throw failure;
   }
 
   /** Gives a buffer other memory. */
@@ -310,7 +374,7 @@ export class CpuDevice implements Backend {
       this.#settle();
       region = this.#heap.take(bytes, use);
     }
-    if (!region) throw this.#heap.outOfMemory(bytes, this.#liveBytes);
+    if (!region) throw this.#heap.outOfMemory(bytes);
     return region;
   }
 
@@ -337,8 +401,17 @@ export class CpuDevice implements Backend {
   }
 }
 
+/** The failure of a run; the engine's words are there for the first of several. */
+function failureOf({ number, labels }: PendingRun, launch: number, first: ThreadFailure | undefined): Error {
+  const reason = first?.run === number ? first.message : "the engine refused it, as one before";
+  const label = labels[launch] ?? String(launch);
+  return new DeviceError(`Cannot run kernel ${label}: ${reason}`, label);
+}
+
 /** A program laid out in words, with its arena: temporaries, then scratch, then one workspace per thread. */
 class CpuExecutable implements Executable {
+  /** Kernels that do not compile fail when they run. */
+  readonly failure = undefined;
   /** The words for the threads. */
   readonly words: Int32Array<ArrayBuffer>;
   readonly labels: readonly string[];
@@ -354,7 +427,7 @@ class CpuExecutable implements Executable {
   constructor(
     readonly device: CpuDevice,
     readonly program: Program,
-    kernels: readonly StoredKernel[],
+    readonly kernels: readonly StoredKernel[],
     threads: number,
   ) {
     this.labels = program.launches.map((launch) => launch.kernel.label);

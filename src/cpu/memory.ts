@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { outOfMemoryAdvice, OutOfMemoryError } from "../errors.ts";
 import { aligned, alignment, control, heapStart, maximumPages, slackBytes } from "./protocol.ts";
 
 /** A piece of the shared memory. */
@@ -93,13 +94,14 @@ export class SharedHeap {
   }
 
   /** Sentence for an allocation that found no room. */
-  outOfMemory(bytes: number, liveBytes: number): RangeError {
+  outOfMemory(bytes: number): OutOfMemoryError {
+    const held = this.#top - heapStart - this.#pooledBytes;
     const largest = this.#free.reduce((most, block) => Math.max(most, block.bytes), 0);
-    return new RangeError(
+    return new OutOfMemoryError(
       `Cannot allocate ${inMebibytes(bytes)} on the cpu device: its memory ends at ` +
-        `${inMebibytes(this.#maximumBytes)}, of which ${inMebibytes(liveBytes)} are held by buffers and ` +
+        `${inMebibytes(this.#maximumBytes)}, of which ${inMebibytes(held)} are in use and ` +
         `${inMebibytes(this.#pooledBytes)} are free in pieces of at most ${inMebibytes(largest)}; ` +
-        `dispose of tensors that are no longer needed or use a smaller batch`,
+        outOfMemoryAdvice,
     );
   }
 

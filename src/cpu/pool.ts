@@ -5,6 +5,7 @@
  * @module
  */
 import { Worker } from "node:worker_threads";
+import { DeviceError } from "../errors.ts";
 import type { SharedHeap } from "./memory.ts";
 import { control, failure, record, type ThreadData } from "./protocol.ts";
 
@@ -33,6 +34,12 @@ export class Pool {
     this.#workers = Array.from({ length: threads }, (_, thread) => this.#start(thread));
   }
 
+  /** Why the threads can do nothing any longer. */
+  get lost(): Error | undefined {
+    return this.#lost ??
+      (this.#closed ? new Error("Cannot go on with the cpu device: it was closed") : undefined);
+  }
+
   /** Number of runs handed over. */
   get enqueued(): number {
     return this.#enqueued;
@@ -40,7 +47,7 @@ export class Pool {
 
   /** Appends a record; returns the number of its run. */
   enqueue(address: number): number {
-    if (this.#closed) throw new Error("Cannot run on the cpu device: it was closed; create a new one");
+    if (this.lost !== undefined) throw this.lost;
     const words = this.#heap.words;
     words[(address >>> 2) + record.next] = 0;
     words[(address >>> 2) + record.number] = ++this.#enqueued;
@@ -57,8 +64,7 @@ export class Pool {
     this.#want();
     try {
       for (let completed = this.#heap.completed; completed < number; completed = this.#heap.completed) {
-        if (this.#lost) throw this.#lost;
-        if (this.#closed) throw new Error("Cannot finish work on the cpu device: it was closed");
+        if (this.lost !== undefined) throw this.lost;
         await Atomics.waitAsync(this.#heap.words, control.completed, completed).value;
       }
     } finally {
@@ -114,7 +120,9 @@ export class Pool {
     const data: ThreadData = { memory: this.#heap.memory, thread, threads: this.threads };
     const worker = new Worker(source, { workerData: data });
     worker.on("error", (error) => {
-      this.#lost = new Error(`Cannot go on with the cpu device: thread ${thread} ended: ${error}`);
+      this.#lost ??= new DeviceError(
+        `Cannot go on with the cpu device: thread ${thread} ended (${error}); setDevice("cpu") starts a new one`,
+      );
       Atomics.notify(this.#heap.words, control.completed);
     });
     worker.unref();

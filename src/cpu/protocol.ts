@@ -70,7 +70,7 @@ export const control = {
   arrived: 48,
   /** Threads asleep at the present barrier. */
   sleeping: 64,
-  /** The first failure that the main thread has not taken yet: 0, or 1 while it is written, or 2. */
+  /** What the engine said of the first failure that the main thread has not taken yet: 0, or 1 while it is written, or 2. */
   failure: 80,
   /** The first record: it runs nothing, its `next` leads to the first run. */
   firstRecord: 352,
@@ -93,7 +93,7 @@ export const heapStart = 4 * (control.taken + lineWords * mostThreads);
 export const record = {
   /** Address of the next record, 0 while there is none. Threads sleep on it. */
   next: 0,
-  /** Address of the program, 0 = end the thread. */
+  /** Address of the program. */
   program: 1,
   /** Number of the run, counted from 1. */
   number: 2,
@@ -103,12 +103,17 @@ export const record = {
   times: 4,
   /** Address of the threads' workspaces. */
   workspaces: 5,
+  /** Number of a launch that failed, counted from 1; 0 while none has. */
+  failed: 6,
   /** The argument words of all launches. */
-  args: 6,
+  args: 7,
 } as const;
 
-/** What a record asks for. */
-export const task = { run: 0, compile: 1 } as const;
+/**
+ * What a record asks for: to run a program, to compile its kernels, or to forget kernels, whose count and numbers stand in the
+ * place of arguments.
+ */
+export const task = { run: 0, compile: 1, forget: 2 } as const;
 
 /**
  * Words of a program: the number of launches, the bytes of one thread's workspace, then for every launch

@@ -22,7 +22,7 @@ import {
 
 const { memory, thread, threads } = workerData as ThreadData;
 let words = viewOfMemory();
-const kernels: (RunKernel | undefined)[] = [];
+const kernels = new Map<number, RunKernel>();
 
 followRecords();
 
@@ -31,10 +31,17 @@ function followRecords(): void {
   while (true) {
     waitWhile(current + record.next, 0);
     current = wordIndex(words[current + record.next]!);
-    if (words[current + record.program] === 0) return;
     const start = wordIndex(words[current + record.program]!);
-    if (words[current + record.task] === task.compile) compileProgram(current, start);
-    else runProgram(current, start);
+    switch (words[current + record.task]) {
+      case task.run:
+        runProgram(current, start);
+        break;
+      case task.compile:
+        compileProgram(current, start);
+        break;
+      case task.forget:
+        forgetKernels(current);
+    }
   }
 }
 
@@ -116,16 +123,23 @@ function compileProgram(current: number, start: number): void {
   barrier(current, 0, true);
 }
 
+function forgetKernels(current: number): void {
+  const first = current + record.args;
+  for (let k = 1; k <= words[first]!; k++) kernels.delete(words[first + k]!);
+  barrier(current, 0, true);
+}
+
 /** The function of a kernel. `warm`: it is compiled for speed at once, for all threads. */
 function compiled(current: number, launch: number, at: number, warm = false): RunKernel | undefined {
-  const known = kernels[words[at]!];
+  const known = kernels.get(words[at]!);
   if (known) return known;
   try {
     const address = words[at + 1]! >>> 0;
     const bytes = new Uint8Array(words.buffer, address, words[at + 2]!).slice();
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
     if (warm) (exports.idle as () => void)();
-    return kernels[words[at]!] = exports.run as RunKernel;
+    kernels.set(words[at]!, exports.run as RunKernel);
+    return exports.run as RunKernel;
   } catch (error) {
     reportFailure(current, launch, error);
     return undefined;
@@ -166,6 +180,7 @@ function recordTime(current: number, launch: number): void {
 }
 
 function reportFailure(current: number, launch: number, error: unknown): void {
+  Atomics.compareExchange(words, current + record.failed, 0, launch + 1);
   if (Atomics.compareExchange(words, control.failure, 0, 1) !== 0) return;
   const text = error instanceof Error ? error.message : String(error);
   const message = new TextEncoder().encode(text).subarray(0, failure.maximumBytes);

@@ -30,6 +30,17 @@ export interface WholeImage {
   readonly pixels: ImageArray;
 }
 
+/** A picture as it is, for those who make their own input of it. */
+export interface Picture {
+  /** Path of the image, or number of the scene. */
+  readonly name: string;
+  /** The picture. */
+  readonly pixels: ImageArray;
+}
+
+/** What comes of a task. */
+export type TaskResult = Batch | WholeImage | Picture;
+
 /** What one worker can be asked for. */
 export type Task =
   | {
@@ -38,7 +49,7 @@ export type Task =
     readonly labeled: readonly Item[];
     readonly unlabeled: readonly Item[];
   }
-  | { readonly kind: "image"; readonly item: Item };
+  | { readonly kind: "image" | "picture"; readonly item: Item };
 
 /** What all tasks of a loader have in common. */
 export interface TaskSettings {
@@ -61,7 +72,7 @@ const unlabeledStream = 2;
  * @param settings Reading, augmentation, seed and memory.
  * @returns The function.
  */
-export function taskRunner(settings: TaskSettings): (task: Task) => Promise<Batch | WholeImage> {
+export function taskRunner(settings: TaskSettings): (task: Task) => Promise<TaskResult> {
   const { augment, seed } = settings;
   const read = cachedReader(settings);
 
@@ -76,7 +87,10 @@ export function taskRunner(settings: TaskSettings): (task: Task) => Promise<Batc
     );
 
   return async (task) => {
-    if (task.kind === "image") return wholeImage(itemName(task.item), await read(task.item));
+    if (task.kind !== "batch") {
+      const [name, sample] = [itemName(task.item), await read(task.item)];
+      return task.kind === "image" ? wholeImage(name, sample) : { name, pixels: ownPixels(sample) };
+    }
     const labeled = await augmented(task.labeled, labeledStream, task.step, strongAugment);
     const unlabeled = await augmented(task.unlabeled, unlabeledStream, task.step, weakAugment);
     return {
@@ -89,16 +103,19 @@ export function taskRunner(settings: TaskSettings): (task: Task) => Promise<Batc
 
 function wholeImage(name: string, { image, mask }: Sample): WholeImage {
   const { width, height } = image;
-  // The cache keeps its own pixels: what is handed over leaves this thread.
-  const pixels = { width, height, data: image.data.slice() };
   return {
     name,
     width,
     height,
     image: normalize(image),
-    pixels,
+    pixels: ownPixels({ image }),
     ...(mask && { mask: Int32Array.from(mask.data) }),
   };
+}
+
+/** The pixels of a sample to hand over, which leave this thread; the cache keeps its own. */
+function ownPixels({ image: { width, height, data } }: Sample): ImageArray {
+  return { width, height, data: data.slice() };
 }
 
 function stackImages(samples: readonly Sample[]): Float32Array<ArrayBuffer> {

@@ -2,7 +2,7 @@
  * Data sets: lists of labeled, unlabeled and validation items, and how to read one item.
  *
  * A data set is plain data. Opening one reads lists and folder listings only and makes every check that these allow;
- * pictures are decoded later, by the loader's workers.
+ * `checkFiles` looks at all headers, and pictures are decoded later, by the loader's workers.
  *
  * @module
  */
@@ -46,6 +46,8 @@ export interface Dataset {
   readonly val: readonly Item[];
   /** How to read an item. */
   readonly reading: ReadOptions;
+  /** What a user should know about the data though nothing is wrong with it: one sentence each. */
+  readonly remarks?: readonly string[];
 }
 
 /**
@@ -78,29 +80,27 @@ async function readFiles(item: FileItem, masks: MaskOptions): Promise<Sample> {
   const image = await readImage(item.image);
   if (item.mask === undefined) return { image };
   const mask = await readMask(item.mask, masks);
-  if (mask.width !== image.width || mask.height !== image.height) {
-    throw new DataError(
-      `Cannot pair image ${item.image} with mask ${item.mask}: they are ${image.width}x${image.height} and ` +
-        `${mask.width}x${mask.height} pixels; equal sizes are required`,
-    );
-  }
+  requireEqualSizes(item, image, mask);
   return { image, mask };
 }
 
 /**
- * Reads some labeled, validation and unlabeled items, evenly spread, so that a wrong mask is found before training.
+ * Refuses an image and a mask of different sizes.
  *
- * @param dataset The data set.
- * @param options `limit`: how many items of each list to read (default 16).
- * @returns Nothing; the first problem is thrown.
- * @throws {DataError} As {@linkcode readSample}.
+ * @param item Their files, for the message.
+ * @param image The image's size.
+ * @param mask The mask's size.
+ * @throws {DataError} If they differ.
  */
-export async function checkSamples(dataset: Dataset, options: { limit?: number } = {}): Promise<void> {
-  const { limit = 16 } = options;
-  for (const items of [dataset.labeled, dataset.val, dataset.unlabeled]) {
-    const count = Math.min(limit, items.length);
-    for (let i = 0; i < count; i++) {
-      await readSample(items[Math.floor((i * items.length) / count)]!, dataset.reading);
-    }
-  }
+export function requireEqualSizes(
+  item: FileItem,
+  image: { readonly width: number; readonly height: number },
+  mask: { readonly width: number; readonly height: number },
+): void {
+  if (mask.width === image.width && mask.height === image.height) return;
+  throw new DataError(
+    `Cannot pair image ${item.image} with mask ${item.mask}: they are ${image.width}x${image.height} and ` +
+      `${mask.width}x${mask.height} pixels; equal sizes are required`,
+    { file: item.image },
+  );
 }

@@ -6,7 +6,11 @@
 import { decode, type DecodedPng, encode } from "fast-png";
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
-import { ignoreIndex, type ImageArray, type MaskArray, newMask } from "./pixels.ts";
+import { jpegHeader, maskHeaderProblem, whyUnread } from "./headers.ts";
+import { checkIds, classesOfColors, classesOfSamples, type MaskOptions } from "./mask_values.ts";
+import { type ImageArray, type MaskArray, newMask } from "./pixels.ts";
+
+export { colorTable, type MaskOptions } from "./mask_values.ts";
 
 /** Red, green and blue, 0 to 255 each. */
 export type Color = readonly [red: number, green: number, blue: number];
@@ -15,7 +19,8 @@ export type Color = readonly [red: number, green: number, blue: number];
  * Reads an image file as RGB.
  *
  * Pixels are taken as they are stored, as Pillow does: no rotation by camera tags, no colour profile; grey images
- * get three equal channels and an alpha channel is dropped.
+ * get three equal channels and an alpha channel is dropped. Of CMYK (JPEG and TIFF with 8 bits per channel) the RGB values
+ * are (255 - C) (255 - K) / 255 and so on, rounded, which are Pillow's to the bit.
  *
  * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, SVG.
  * @returns The image.
@@ -35,6 +40,8 @@ export async function readImage(path: string): Promise<ImageArray> {
  */
 export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<ImageArray> {
   try {
+    if (bytes.length === 0) throw new DataError("it is empty");
+    if (await isCmyk(bytes)) return await decodeCmyk(bytes);
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: "error" })
       .removeAlpha()
       .toColourspace("srgb")
@@ -43,28 +50,51 @@ export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<Im
     // The buffer may be a part of Node's pool, and workers hand arrays over whole.
     return { width: info.width, height: info.height, data: new Uint8Array(data) };
   } catch (error) {
-    throw new DataError(`Cannot read image ${name}: ${reason(error)}`, { cause: error });
+    throw new DataError(`Cannot read image ${name}: ${whyUnread(error)}`, { cause: error, file: name });
   }
 }
 
-/** How the values of a mask file become class ids. */
-export interface MaskOptions {
-  /** Number of classes: every id must be below it, or 255. Not checked when absent. */
-  readonly classes?: number;
-  /** Class id of each colour, for masks that are RGB pictures; see {@linkcode colorTable}. */
-  readonly colors?: ReadonlyMap<number, number>;
+/** Whether a picture has inks for channels, which of the formats only JPEG and TIFF can have. */
+async function isCmyk(bytes: Uint8Array): Promise<boolean> {
+  const isTiff = (bytes[0] === 0x49 && bytes[1] === 0x49) || (bytes[0] === 0x4d && bytes[1] === 0x4d);
+  if (!isTiff) return jpegHeader(bytes)?.channels === 4;
+  return (await sharp(bytes).metadata()).space === "cmyk";
+}
+
+/** Paper seen through four inks: sharp would convert by a profile of its own, which is not in the file. */
+async function decodeCmyk(bytes: Uint8Array): Promise<ImageArray> {
+  const { data: inks, info: { width, height, channels } } = await sharp(bytes, {
+    ignoreIcc: true,
+    failOn: "error",
+  }).pipelineColourspace("cmyk").toColourspace("cmyk").raw().toBuffer({ resolveWithObject: true });
+  if (channels !== 4 || inks.length !== width * height * 4) {
+    throw new DataError(`it is CMYK with ${channels} channels or more than 8 bits; save it as RGB`);
+  }
+  const data = new Uint8Array(width * height * 3);
+  for (let i = 0; i < width * height; i++) {
+    const light = 255 - inks[i * 4 + 3]!;
+    for (let channel = 0; channel < 3; channel++) {
+      data[i * 3 + channel] = Math.round((255 - inks[i * 4 + channel]!) * light / 255);
+    }
+  }
+  return { width, height, data };
 }
 
 /**
  * Reads a mask file.
  *
- * Palette and grey PNGs hold class ids (of a palette only the indices count); RGB PNGs hold colours, which
- * `options.colors` turns into class ids. 255 means no label.
+ * Palette and grey PNGs hold class ids; RGB PNGs hold colours, which `options.colors` turns into class ids. 255 means no
+ * label. With `options.colors`, a palette whose colours are not those of the classes that its indices name is a picture
+ * in colours too, and is read by them; {@linkcode MaskOptions} says when a grey file is.
+ *
+ * Grey files of 1, 2 or 4 bits hold their ids as they are, unless white occurs in them: programs that make files small
+ * write 255, no label, in this way too, so such a file is refused.
  *
  * @param path A PNG file.
  * @param options Number of classes and colours.
  * @returns The mask.
- * @throws {DataError} If the file is absent, not a PNG, or holds an id or a colour without a class.
+ * @throws {DataError} If the file is absent, not a PNG, or holds an id or a colour without a class, or what it holds can
+ * be meant in two ways.
  */
 export async function readMask(path: string, options: MaskOptions = {}): Promise<MaskArray> {
   return decodeMask(await readFile(path, "mask"), options, path);
@@ -90,40 +120,25 @@ export async function readMask(path: string, options: MaskOptions = {}): Promise
  * ```
  */
 export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = "mask"): MaskArray {
-  if (!isPng(bytes)) {
-    throw new DataError(
-      `Cannot read mask ${name}: it is not a PNG file; other formats change class ids at edges`,
-    );
-  }
-  // The PNG reader garbles these, so they are refused by what the file's header says.
-  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
-    throw new DataError(
-      `Cannot read mask ${name}: it is interlaced with ${bytes[depthByte]} bits; save it plainly`,
-    );
-  }
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new DataError(`Cannot read mask ${name}: ${why}`, { cause, file: name });
+  };
+  const problem = maskHeaderProblem(bytes);
+  if (problem !== undefined) refuse(problem);
   let png: DecodedPng;
   try {
     png = decode(bytes, { checkCrc: true });
   } catch (error) {
-    throw new DataError(`Cannot read mask ${name}: ${reason(error)}`, { cause: error });
+    return refuse(whyUnread(error), error);
   }
-  if (png.depth === 16) {
-    throw new DataError(`Cannot read mask ${name}: it has 16 bits per channel; at most 8 are possible`);
-  }
-  const mask = png.channels >= 3 ? classesOfColors(png, options.colors, name) : indices(png);
+  const mask = png.channels >= 3
+    ? classesOfColors(png, options.colors, name)
+    : classesOfSamples(indices(png), png, options, name);
   checkIds(mask, options.classes, name);
   return mask;
 }
 
-/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
-const depthByte = 24;
-const interlaceByte = 28;
-
-function isPng(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x89 && bytes[1] === 0x50 && bytes[2] === 0x4e && bytes[3] === 0x47;
-}
-
-/** Class ids of a palette or grey picture, whose values below 8 bits lie packed, each row from a new byte. */
+/** The samples of a palette or grey picture, which below 8 bits lie packed, each row from a new byte. */
 function indices({ width, height, depth, channels, data }: DecodedPng): MaskArray {
   const mask = newMask(width, height);
   const rowBytes = Math.ceil((width * channels * depth) / 8);
@@ -136,55 +151,6 @@ function indices({ width, height, depth, channels, data }: DecodedPng): MaskArra
     }
   }
   return mask;
-}
-
-function classesOfColors(png: DecodedPng, colors: MaskOptions["colors"], name: string): MaskArray {
-  const { width, height, channels, data } = png;
-  if (colors === undefined) {
-    throw new DataError(
-      `Cannot read mask ${name}: it is an RGB picture and no class has a colour; give the colours in a labels file`,
-    );
-  }
-  const mask = newMask(width, height);
-  for (let i = 0; i < mask.data.length; i++) {
-    const color: Color = [data[i * channels]!, data[i * channels + 1]!, data[i * channels + 2]!];
-    const id = colors.get(colorKey(color));
-    if (id === undefined) {
-      const place = `(${i % width}, ${Math.floor(i / width)})`;
-      throw new DataError(
-        `Cannot read mask ${name}: pixel ${place} has colour ${color.join(" ")}, which no class has`,
-      );
-    }
-    mask.data[i] = id;
-  }
-  return mask;
-}
-
-function checkIds(mask: MaskArray, classes: number | undefined, name: string): void {
-  if (classes === undefined) return;
-  const bad = mask.data.findIndex((id) => id >= classes && id !== ignoreIndex);
-  if (bad < 0) return;
-  const place = `(${bad % mask.width}, ${Math.floor(bad / mask.width)})`;
-  throw new DataError(
-    `Cannot use mask ${name}: pixel ${place} has class id ${
-      mask.data[bad]
-    }; with ${classes} classes ids are 0 to ${classes - 1}, or 255 for no label`,
-  );
-}
-
-/** One number per colour, as keys of a map. */
-function colorKey([red, green, blue]: Color): number {
-  return (red << 16) | (green << 8) | blue;
-}
-
-/**
- * A table from colour to class id, for masks that are RGB pictures.
- *
- * @param colors Pairs of a colour and its class id; several colours may have one id.
- * @returns The table that {@linkcode MaskOptions} takes.
- */
-export function colorTable(colors: Iterable<readonly [color: Color, id: number]>): Map<number, number> {
-  return new Map(Array.from(colors, ([color, id]) => [colorKey(color), id]));
 }
 
 /**
@@ -261,7 +227,6 @@ async function readFile(path: string, what: string): Promise<Uint8Array> {
   try {
     return await Deno.readFile(path);
   } catch (error) {
-    const why = error instanceof Deno.errors.NotFound ? "no such file" : reason(error);
-    throw new DataError(`Cannot read ${what} ${path}: ${why}`, { cause: error });
+    throw new DataError(`Cannot read ${what} ${path}: ${reason(error)}`, { cause: error, file: path });
   }
 }

@@ -3,12 +3,14 @@
  * their use.
  *
  * Batch k is a function of (data set, options, seed, k): the number of workers, the prefetch depth and the step at
- * which a run begins change nothing.
+ * which a run begins change nothing. With `broken`, the next item of a list that can be read stands where a broken one
+ * would: that follows from the files too, whenever they are found to be broken.
  *
  * @module
  */
 import type { AugmentOptions } from "./augment.ts";
-import type { Batch, Task, WholeImage } from "./batch.ts";
+import type { Batch, Picture, Task, TaskResult, WholeImage } from "./batch.ts";
+import { type BrokenFiles, itemAt } from "./broken.ts";
 import type { Dataset, Item, ReadOptions } from "./datasets.ts";
 import { DataError } from "./errors.ts";
 import { batchOrder, type OrderOptions } from "./order.ts";
@@ -22,6 +24,11 @@ export interface WorkerOptions {
   readonly prefetch?: number;
   /** Bytes of decoded images that all workers together keep (default 256 MiB). */
   readonly cacheBytes?: number;
+  /**
+   * Files that are left out; those that turn out to be broken are added. In batches the next item of the list stands in,
+   * among images they are missing. Without it a broken file is an error.
+   */
+  readonly broken?: BrokenFiles;
 }
 
 /** What a loader needs to know to make batches. */
@@ -100,20 +107,29 @@ export function openLoader(dataset: Dataset, options: LoaderOptions): DataLoader
     ...(options.epoch && { epoch: options.epoch }),
   });
   const { pool, prefetch } = startWorkers(dataset.reading, options, { augment: augmentOf(options), seed });
+  const { broken } = options;
 
-  const task = (step: number): Task => {
+  const task = (step: number): Task & { kind: "batch" } => {
     const chosen = order.at(step);
+    const unused = step < unlabeledFrom;
     return {
       kind: "batch",
       step,
-      labeled: chosen.labeled.map((i) => labeled[i]!),
-      unlabeled: step < unlabeledFrom ? [] : chosen.unlabeled.map((i) => unlabeled[i]!),
+      labeled: chosen.labeled.map((i) => itemAt(labeled, i, broken, "labeled images")),
+      unlabeled: unused ? [] : chosen.unlabeled.map((i) => itemAt(unlabeled, i, broken, "unlabeled images")),
     };
+  };
+  const makeBatch = async (step: number): Promise<Batch> => {
+    while (true) {
+      const batch = task(step);
+      const result = await orBroken(pool.run(batch), [...batch.labeled, ...batch.unlabeled], broken);
+      if (result !== undefined) return result as Batch;
+    }
   };
   return {
     stepsPerEpoch: order.stepsPerEpoch,
-    batches: ({ from = 0, to = Infinity } = {}) => inOrder<Batch>(pool, prefetch, stepTasks(from, to, task)),
-    images: (items) => inOrder<WholeImage>(pool, prefetch, items.map(imageTask)),
+    batches: ({ from = 0, to = Infinity } = {}) => inOrder(prefetch, jobs(from, to, makeBatch)),
+    images: (items) => inOrder(prefetch, itemJobs<WholeImage>(pool, "image", items, broken)),
     close: () => pool.close(),
     [Symbol.asyncDispose]: () => pool.close(),
   };
@@ -143,9 +159,43 @@ export async function* wholeImages(
   reading: ReadOptions,
   options: WorkerOptions = {},
 ): AsyncGenerator<WholeImage, void, undefined> {
+  yield* withWorkers<WholeImage>("image", items, reading, options);
+}
+
+/**
+ * Items as pictures, without masks and not normalised, in order; otherwise as {@linkcode wholeImages}.
+ *
+ * @param items The items.
+ * @param options Workers and prefetch.
+ * @returns The pictures one by one.
+ * @throws {DataError} If an item cannot be read.
+ *
+ * @example
+ * ```ts
+ * import { pictures, scenes } from "@allspark/tensor/data";
+ * import { assertEquals } from "@std/assert";
+ * const { val } = scenes({ val: 2, size: [32, 24] });
+ * for await (const { pixels } of pictures(val, { workers: 1 })) assertEquals([pixels.width, pixels.height], [32, 24]);
+ * ```
+ */
+export async function* pictures(
+  items: readonly Item[],
+  options: WorkerOptions = {},
+): AsyncGenerator<Picture, void, undefined> {
+  const images = items.map((item) => "scene" in item ? item : { image: item.image });
+  yield* withWorkers<Picture>("picture", images, { masks: {} }, options);
+}
+
+/** Results of items by workers that end with the iteration. */
+async function* withWorkers<Result extends TaskResult>(
+  kind: "image" | "picture",
+  items: readonly Item[],
+  reading: ReadOptions,
+  options: WorkerOptions,
+): AsyncGenerator<Result, void, undefined> {
   const { pool, prefetch } = startWorkers(reading, options, { augment: { crop: 1 }, seed: 0 });
   try {
-    yield* inOrder<WholeImage>(pool, prefetch, items.map(imageTask));
+    yield* inOrder(prefetch, itemJobs<Result>(pool, kind, items, options.broken));
   } finally {
     await pool.close();
   }
@@ -169,27 +219,58 @@ function augmentOf({ crop, scale, flip, color }: LoaderOptions): AugmentOptions 
   return { crop, ...(scale && { scale }), ...(flip !== undefined && { flip }), ...(color && { color }) };
 }
 
-function* stepTasks(from: number, to: number, task: (step: number) => Task): Generator<Task> {
-  for (let step = from; step < to; step++) yield task(step);
+/** Something to be made when its turn comes; undefined if it is left out. */
+type Job<Result> = () => Promise<Result | undefined>;
+
+function* jobs<Result>(
+  from: number,
+  to: number,
+  make: (k: number) => Promise<Result>,
+): Generator<Job<Result>> {
+  for (let k = from; k < to; k++) yield () => make(k);
 }
 
-function imageTask(item: Item): Task {
-  return { kind: "image", item };
-}
-
-/** Runs tasks `prefetch` ahead of their use, from now on, and gives the results in the order of the tasks. */
-function inOrder<Result extends Batch | WholeImage>(
+function itemJobs<Result extends TaskResult>(
   pool: WorkerPool,
+  kind: "image" | "picture",
+  items: readonly Item[],
+  broken: BrokenFiles | undefined,
+): Iterable<Job<Result>> {
+  return Iterator.from(items).map((item) => async () =>
+    broken?.has(item) === true
+      ? undefined
+      : await orBroken(pool.run({ kind, item }), [item], broken) as Result | undefined
+  );
+}
+
+/** A result, or undefined if one of its items has just been found to be broken and that is no error. */
+async function orBroken(
+  result: Promise<TaskResult>,
+  items: readonly Item[],
+  broken: BrokenFiles | undefined,
+): Promise<TaskResult | undefined> {
+  try {
+    return await result;
+  } catch (error) {
+    if (broken === undefined) throw error;
+    broken.add(error);
+    if (!items.some((item) => broken.has(item))) throw error;
+    return undefined;
+  }
+}
+
+/** Begins jobs `prefetch` ahead of their use, from now on, and gives the results in the order of the jobs. */
+function inOrder<Result>(
   prefetch: number,
-  tasks: Iterable<Task>,
+  jobs: Iterable<Job<Result>>,
 ): AsyncGenerator<Result, void, undefined> {
-  const waiting = Iterator.from(tasks);
-  const pending: Promise<Batch | WholeImage>[] = [];
+  const waiting = Iterator.from(jobs);
+  const pending: Promise<Result | undefined>[] = [];
   const startUpTo = (count: number): void => {
     while (pending.length < count) {
-      const { value, done } = waiting.next();
+      const { value: job, done } = waiting.next();
       if (done) return;
-      const result = pool.run(value);
+      const result = job();
       // A failure is thrown when its turn comes; until then it must not count as unhandled.
       result.catch(() => {});
       pending.push(result);
@@ -199,9 +280,10 @@ function inOrder<Result extends Batch | WholeImage>(
   return (async function* () {
     while (true) {
       startUpTo(prefetch + 1);
-      const result = pending.shift();
-      if (result === undefined) return;
-      yield await result as Result;
+      const next = pending.shift();
+      if (next === undefined) return;
+      const result = await next;
+      if (result !== undefined) yield result;
     }
   })();
 }

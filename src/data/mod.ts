@@ -3,6 +3,8 @@
  *
  * - Data sets: {@linkcode openFolder} (the layout of PASCAL VOC with list files), {@linkcode openOwnFolder} (a folder of
  *   images and one of masks), {@linkcode scenes} (generated, nothing to download).
+ * - Checks before a run: {@linkcode checkFiles} looks at all headers, {@linkcode checkSamples} and {@linkcode checkLabels}
+ *   decode some files; {@linkcode BrokenFiles} takes what is to be left out.
  * - Loading: {@linkcode openLoader} makes batches in workers ahead of the training step; {@linkcode wholeImages} and the
  *   loader's `images` give whole images for evaluation.
  * - Augmentation: {@linkcode weakAugment}, {@linkcode strongAugment} and the pixel functions they are made of, which equal
@@ -25,24 +27,28 @@
  * @module
  */
 export * from "./augment.ts";
-export type { Batch, WholeImage } from "./batch.ts";
+export type { Batch, Picture, WholeImage } from "./batch.ts";
 export { gaussianBlur } from "./blur.ts";
-export { type ClassInfo, type ClassList, type ClassSource, readClasses, vocColor } from "./classes.ts";
+export { BrokenFiles } from "./broken.ts";
+export { checkFiles, checkLabels, type CheckOptions, checkSamples } from "./check.ts";
+export { type ClassInfo, type ClassList, type ClassSource, readClasses } from "./classes.ts";
 export * from "./color.ts";
 export * from "./datasets.ts";
 export { DataError } from "./errors.ts";
-export { type FolderOptions, openFolder } from "./folder.ts";
+export { type FolderOptions, type ListChoice, openFolder } from "./folder.ts";
 export * from "./image.ts";
 export {
   type DataLoader,
   type LoaderOptions,
   openLoader,
+  pictures,
   type StepRange,
   wholeImages,
   type WorkerOptions,
 } from "./loader.ts";
+export { vocColor } from "./labels.ts";
 export { batchOrder, type Order, type OrderOptions } from "./order.ts";
-export { openOwnFolder, type OwnFolderOptions } from "./own_folder.ts";
+export { openOwnFolder, type OwnFolderOptions, type OwnFolders } from "./own_folder.ts";
 export { ignoreIndex, type ImageArray, type MaskArray } from "./pixels.ts";
 export { type RandomStream, randomStream } from "./random.ts";
 export * from "./resize.ts";

@@ -1,19 +1,19 @@
 /** A pool of data workers: tasks go in, results come out, errors keep their sentence. @module */
-import type { Batch, Task, TaskSettings, WholeImage } from "./batch.ts";
+import type { Task, TaskResult, TaskSettings } from "./batch.ts";
 import { DataError } from "./errors.ts";
 import type { Answer } from "./worker.ts";
 
 /** A pool of workers that carry out tasks. */
 export interface WorkerPool extends AsyncDisposable {
   /** Hands a task to the next free worker. */
-  run(task: Task): Promise<Batch | WholeImage>;
+  run(task: Task): Promise<TaskResult>;
   /** Lets running tasks end, refuses waiting ones, and ends the workers. */
   close(): Promise<void>;
 }
 
 interface Job {
   readonly task: Task;
-  readonly resolve: (result: Batch | WholeImage) => void;
+  readonly resolve: (result: TaskResult) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -77,7 +77,7 @@ function startMember(settings: TaskSettings, waiting: Job[]): Member {
   worker.onmessage = ({ data }: MessageEvent<Answer | "ready">) => {
     if (data === "ready") worker.postMessage(settings);
     else if (data.ok) job?.resolve(data.result);
-    else job?.reject(data.isDataError ? new DataError(data.message) : new Error(data.message));
+    else job?.reject(data.isDataError ? new DataError(data.message, data) : new Error(data.message));
     takeNext();
   };
   worker.onerror = (event) => {

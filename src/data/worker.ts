@@ -5,13 +5,13 @@
  * @module
  */
 import sharp from "sharp";
-import { type Batch, type Task, taskRunner, type TaskSettings, type WholeImage } from "./batch.ts";
+import { type Task, type TaskResult, taskRunner, type TaskSettings } from "./batch.ts";
 import { DataError, reason } from "./errors.ts";
 
 /** What a worker answers to a task. */
 export type Answer =
-  | { readonly ok: true; readonly result: Batch | WholeImage }
-  | { readonly ok: false; readonly isDataError: boolean; readonly message: string };
+  | { readonly ok: true; readonly result: TaskResult }
+  | { readonly ok: false; readonly isDataError: boolean; readonly message: string; readonly file?: string };
 
 /** The part of a worker's global scope that is used here. */
 interface WorkerScope {
@@ -32,15 +32,17 @@ scope.onmessage = ({ data: settings }) => {
       const result = await run(task as Task);
       scope.postMessage({ ok: true, result }, buffersOf(result));
     } catch (error) {
-      scope.postMessage({ ok: false, isDataError: error instanceof DataError, message: reason(error) }, []);
+      const isDataError = error instanceof DataError;
+      const file = isDataError && error.file !== undefined ? { file: error.file } : {};
+      scope.postMessage({ ok: false, isDataError, message: reason(error), ...file }, []);
     }
   };
 };
 scope.postMessage("ready", []);
 
-function buffersOf(result: Batch | WholeImage): Transferable[] {
+function buffersOf(result: TaskResult): Transferable[] {
   const arrays = "pixels" in result
-    ? [result.image, result.pixels.data, result.mask]
+    ? [result.pixels.data, ...("image" in result ? [result.image, result.mask] : [])]
     : [result.labeled.image, result.labeled.mask, result.unlabeled?.image];
   return arrays.flatMap((array) => array === undefined ? [] : [array.buffer]);
 }

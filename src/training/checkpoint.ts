@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { ClassInfo } from "../data/classes.ts";
+import type { ClassInfo, ClassList } from "../data/classes.ts";
 import { type ArrayEntry, FileFormatError } from "../io/array.ts";
 import { isSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
 import { runFiles, writeFileAtomic } from "./checkpoint_files.ts";
@@ -19,6 +19,8 @@ export interface CheckpointMeta {
   config: TrainConfig;
   /** Names and colours of the classes. */
   classes: readonly ClassInfo[];
+  /** What the colours of its masks mean, empty if they hold ids (absent in early files, which do not tell). */
+  maskColors?: ClassList["maskColors"];
   /** Steps done. */
   step: number;
   /** The best mIoU of the run so far, from 0 to 1, or null before the first evaluation. */
@@ -113,9 +115,13 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
     refuse(`its version is ${metadata.version}; this program reads version ${version}`);
   }
   try {
-    const { classes, step, bestMeanIoU } = JSON.parse(metadata.state!) as Omit<CheckpointMeta, "config">;
+    const state = JSON.parse(metadata.state!) as Omit<CheckpointMeta, "config">;
+    const { classes, maskColors, step, bestMeanIoU } = state;
     const config = trainConfig(optionsFromJson(trainOptions, metadata.config!, "its configuration"));
-    return { arrays: entries, meta: { config, classes, step, bestMeanIoU } };
+    return {
+      arrays: entries,
+      meta: { config, classes, ...(maskColors && { maskColors }), step, bestMeanIoU },
+    };
   } catch (error) {
     return refuse((error as Error).message, error);
   }

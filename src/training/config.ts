@@ -23,8 +23,10 @@ import {
   classSource,
   encoderSize,
   filePath,
+  flag,
   folderPath,
   integer,
+  labelsSource,
   nameText,
   number,
   onOff,
@@ -59,6 +61,8 @@ export interface TrainConfig {
   classes: string | null;
   /** `WxH` of every image: photographs are resized to it first, scenes drawn in it; or null. */
   imageSize: string | null;
+  /** Whether broken files are left out rather than being an error. */
+  skipBroken: boolean;
   /** Generated training scenes with masks. */
   labeledScenes: number;
   /** Generated training scenes without masks. */
@@ -186,10 +190,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
       ),
       images: row(folder, "your own images; those without a mask are the unlabeled set", null, movable),
       masks: row(folder, "masks of --images: index or colour PNGs with the images' names", null, movable),
-      labels: row(file, "names and colours of the classes in --masks", null, {
-        unset: "numbers as names",
-        ...movable,
-      }),
+      labels: row(
+        optional(labelsSource()),
+        "names and colours of the classes in --masks; foreground: masks of 0 and 255",
+        null,
+        { unset: "numbers as names", ...movable },
+      ),
       val: row(number({ above: 0, below: 1 }), "share of the labeled --images held out for validation", 0.1),
       classes: row(optional(classSource()), "names and colours of the classes of --data", null, {
         unset: "DIR/classes.json",
@@ -198,6 +204,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
       imageSize: row(optional(size()), "resize every image to this size first; draw scenes in it", null, {
         unset: "as it is",
       }),
+      skipBroken: row(
+        flag(),
+        "leave out files that are absent, cut or otherwise broken, and list them; the next one stands in",
+        false,
+        movable,
+      ),
     },
   ),
   ...group("Generated scenes", {

@@ -21,10 +21,12 @@ import {
   classSource,
   encoderSize,
   filePath,
+  flag,
   folderPath,
   integer,
   nameText,
   optional,
+  parseSize,
   size,
 } from "./options_kinds.ts";
 
@@ -44,8 +46,8 @@ export interface InferenceConfig {
   classes: string | null;
   /** `WxH` to which every image is resized first, or null for the checkpoint's. */
   imageSize: string | null;
-  /** How an image is predicted. */
-  mode: EvalMode;
+  /** How an image is predicted, or null for windows if the image is large and else as a whole. */
+  mode: EvalMode | null;
   /** Side of the middle or of a window, or null for the checkpoint's. */
   crop: number | null;
   /** Where to compute. */
@@ -64,6 +66,10 @@ export interface EvaluateConfig extends InferenceConfig {
   images: string | null;
   /** Folder of the masks for `images`. */
   masks: string | null;
+  /** Whether broken files are left out rather than being an error. */
+  skipBroken: boolean;
+  /** How an image is evaluated. */
+  mode: EvalMode;
 }
 
 /** The configuration of `predict.ts`. */
@@ -74,7 +80,13 @@ export interface PredictConfig extends InferenceConfig {
   out: string;
 }
 
-const modelRows: OptionTable<Omit<InferenceConfig, "weights">> = {
+/** An image with more pixels is segmented in windows by `predict.ts`, unless another mode is asked for: 2048x1024. */
+export const largestWhole: number = 2 ** 21;
+
+const modes = choice(["original", "center-crop", "sliding-window"]);
+const modeHelp = "whole images, their middle, or windows of the crop's size";
+
+const modelRows: OptionTable<Omit<InferenceConfig, "weights" | "mode" | "imageSize" | "crop" | "device">> = {
   ...group("Model", {
     variant: row(optional(encoderSize()), "size of the encoder", null, {
       unset: "the checkpoint's; raw weights: b0",
@@ -89,22 +101,19 @@ const modelRows: OptionTable<Omit<InferenceConfig, "weights">> = {
       unset: "the checkpoint's; raw weights: self",
     }),
     classes: row(optional(classSource()), "names and colours of the classes", null, {
-      unset: "the checkpoint's or DIR/classes.json",
+      unset: "the checkpoint's; raw weights: DIR/classes.json, or numbers",
     }),
   }),
-  ...group("Images", {
-    imageSize: row(optional(size()), "resize every image to this size first", null, {
-      unset: "the checkpoint's; raw weights: as it is",
-    }),
-    mode: row(
-      choice(["original", "center-crop", "sliding-window"]),
-      "whole images, their middle, or windows of the crop's size",
-      "original",
-    ),
-    crop: row(optional(integer({ min: 29 })), "side of the middle or of a window", null, {
-      unset: "the checkpoint's; raw weights: 513",
-    }),
-  }),
+};
+
+const imageSizeRow = row(optional(size()), "resize every image to this size first", null, {
+  unset: "the checkpoint's; raw weights: as it is",
+});
+const cropRow = row(optional(integer({ min: 29 })), "side of the middle or of a window", null, {
+  unset: "the checkpoint's; raw weights: 513",
+});
+
+const deviceRows: OptionTable<Pick<InferenceConfig, "device">> = {
   ...group("Run", {
     device: row(
       choice(["auto", "cpu", "webgpu"]),
@@ -129,8 +138,15 @@ export const evaluateOptions: OptionTable<EvaluateConfig> = {
     list: row(optional(filePath()), "evaluate the images of this list", null),
     images: row(optional(folderPath()), "your own images", null),
     masks: row(optional(folderPath()), "masks of --images", null),
+    skipBroken: row(flag(), "leave out files that are absent, cut or otherwise broken, and list them", false),
   }),
   ...modelRows,
+  ...group("Images", {
+    imageSize: imageSizeRow,
+    mode: row(modes, modeHelp, "original"),
+    crop: cropRow,
+  }),
+  ...deviceRows,
 };
 
 /** The table of `predict.ts`. */
@@ -141,6 +157,14 @@ export const predictOptions: OptionTable<PredictConfig> = {
     out: row(folderPath(), "folder for the masks and overlays", "predictions"),
   }),
   ...modelRows,
+  ...group("Images", {
+    imageSize: imageSizeRow,
+    mode: row(optional(modes), modeHelp, null, {
+      unset: `original; windows for images of more than ${largestWhole} pixels (2048x1024)`,
+    }),
+    crop: cropRow,
+  }),
+  ...deviceRows,
 };
 
 /**
@@ -161,6 +185,7 @@ export function evaluateConfig(given: Partial<EvaluateConfig>): EvaluateConfig {
   if ((config.images === null) !== (config.masks === null)) {
     problems.push("Cannot use one of --images and --masks alone: both folders are required");
   }
+  problems.push(...tooLarge(config));
   if (problems.length > 0) throw new OptionError(problems);
   return config;
 }
@@ -172,7 +197,7 @@ export function evaluateConfig(given: Partial<EvaluateConfig>): EvaluateConfig {
  */
 export function predictConfig(given: Partial<PredictConfig>): PredictConfig {
   const config = layerOptions(predictOptions, defaultOptions(predictOptions), given) as PredictConfig;
-  const problems = missing(config, ["weights", "input"]);
+  const problems = [...missing(config, ["weights", "input"]), ...tooLarge(config)];
   if (problems.length > 0) throw new OptionError(problems);
   return config;
 }
@@ -203,4 +228,26 @@ Usage: deno run -A predict.ts --weights FILE --input PATH [options]
 function missing<T>(config: T, names: (keyof T & string)[]): string[] {
   return names.filter((name) => config[name] === "")
     .map((name) => `Cannot start without ${flagName(name)}: its value is required`);
+}
+
+/** Pixels of the largest image that is made, 8192x8192: as the model takes it, it has 805 MB. */
+const mostPixels = 2 ** 26;
+
+/** Sizes that no memory would hold. */
+function tooLarge({ imageSize, crop }: Pick<InferenceConfig, "imageSize" | "crop">): string[] {
+  const problems: string[] = [];
+  const check = (flag: string, width: number, height: number): void => {
+    if (width * height <= mostPixels) return;
+    const gigabytes = (width * height * 12 / 1e9).toPrecision(3);
+    problems.push(
+      `Cannot use ${flag}: an image of ${width}x${height} pixels alone has ${gigabytes} GB as the model takes it; at ` +
+        `most ${mostPixels} pixels (8192x8192) are possible`,
+    );
+  };
+  if (imageSize !== null) {
+    const { width, height } = parseSize(imageSize);
+    check(`--image-size ${imageSize}`, width, height);
+  }
+  if (crop !== null) check(`--crop ${crop}`, crop, crop);
+  return problems;
 }

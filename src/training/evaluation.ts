@@ -2,36 +2,49 @@
  * Evaluation: which class every pixel of an image has, in the three modes of the official code, and the scores of
  * many images.
  *
- * Everything is compiled once for each size of image, or of window.
+ * The model is compiled once for each size of image, or of window, that it tells apart: it looks at squares of four pixels,
+ * so sizes that have as many of them share one program, and only what brings its scores to the pixels is made for each.
  *
  * @module
  */
-import { add, argmax, pad, softmax, tensor, zeros } from "../../ops/mod.ts";
+import { add, argmax, pad, zeros } from "../../ops/mod.ts";
 import type { WholeImage } from "../data/batch.ts";
+import { firstFew } from "../data/errors.ts";
 import { ignoreIndex, type MaskArray } from "../data/pixels.ts";
+import { DeviceError } from "../errors.ts";
 import { dispose, readAll } from "../evaluate.ts";
 import type { Tensor } from "../tensor.ts";
 import { jit } from "../transforms/jit.ts";
 import type { EvalMode } from "./config.ts";
+import { cut, logitsOf, sized, sizeProblem, visibleBoxes, windowVotes } from "./image_parts.ts";
 import { OptionError } from "./options.ts";
 import {
   addHistograms,
   type Box,
   emptyHistogram,
-  evaluationBoxes,
   histogram,
   scores,
   type SegmentationScores,
 } from "./metrics.ts";
 
+export { sizeProblem } from "./image_parts.ts";
+
 /** A model in evaluation: weights (any tree) and images `[1, 3, H, W]` to logits `[1, K, H, W]`. */
-export type Forward<Weights> = (weights: Weights, image: Tensor) => Tensor;
+export interface Forward<Weights> {
+  /** The logits at the images' size. */
+  (weights: Weights, image: Tensor): Tensor;
+  /**
+   * The logits before they get the images' size, `[1, K, ⌈H/4⌉, ⌈W/4⌉]`, if they are the same when the image is padded
+   * with zeros to a multiple of four pixels. With it, images whose sizes differ by less share one program.
+   */
+  readonly coarse?: (weights: Weights, image: Tensor) => Tensor;
+}
+
+/** An image as a segmenter takes it; its name is for messages. */
+export type SegmenterInput = Pick<WholeImage, "image" | "width" | "height"> & { readonly name?: string };
 
 /** Gives every pixel of an image its class, i32 `[1, H, W]`; 255 where the mode does not look. */
-export type Segmenter<Weights> = (
-  weights: Weights,
-  image: Pick<WholeImage, "image" | "width" | "height">,
-) => Tensor;
+export type Segmenter<Weights> = (weights: Weights, image: SegmenterInput) => Tensor;
 
 /** How an image is evaluated. */
 export interface SegmenterOptions {
@@ -41,9 +54,6 @@ export interface SegmenterOptions {
   readonly crop: number;
 }
 
-/** The encoder halves an image five times; its attention needs so many pixels on each side. */
-const leastSide = 29;
-
 /**
  * A function that finds the class of every pixel.
  *
@@ -51,7 +61,7 @@ const leastSide = 29;
  * overlapping windows first.
  *
  * The function that it returns throws an {@linkcode OptionError} if a part of the image would be seen alone that is
- * smaller than the encoder can take.
+ * smaller than the encoder can take; {@linkcode sizeProblem} tells it before.
  *
  * @param forward The model.
  * @param options Mode and size.
@@ -60,64 +70,31 @@ export function segmenter<Weights>(
   forward: Forward<Weights>,
   { mode = "original", crop }: SegmenterOptions,
 ): Segmenter<Weights> {
-  const classes = jit(function classes(weights: Weights, image: Tensor): Tensor {
-    return argmax(forward(weights, image), { axis: 1 });
-  }, { donate: [1] });
-  const probabilities = jit(function probabilities(weights: Weights, image: Tensor): Tensor {
-    return softmax(forward(weights, image), { axis: 1 });
-  }, { donate: [1] });
+  const logits = logitsOf(forward);
+  const classes = jit(function classes(found: Tensor, rows: number, columns: number): Tensor {
+    return argmax(sized(found, rows, columns), { axis: 1 });
+  }, { donate: [0], staticArgs: [1, 2] });
+  const probabilities = windowVotes(forward, logits);
   const place = jit(function place(total: Tensor, part: Tensor, box: Box): Tensor {
     return add(total, pad(part, { padding: around(box, total.shape), value: 0 }));
   }, { donate: [0, 1], staticArgs: [2] });
 
   return (weights, image) => {
     const { width, height } = image;
+    const problem = sizeProblem(image, { mode, crop });
+    if (problem !== undefined) throw new OptionError([problem]);
     const boxes = visibleBoxes(mode, { height, width, crop });
     const parts = boxes.map((box) => cut(image, box));
     if (mode !== "sliding-window") {
-      const found = classes(weights, parts[0]!);
+      const [box] = boxes as [Box];
+      const found = classes(logits(weights, parts[0]!), box.bottom - box.top, box.right - box.left);
       if (mode === "original") return found;
-      return pad(found, { padding: around(boxes[0]!, [1, height, width]), value: ignoreIndex });
+      return pad(found, { padding: around(box, [1, height, width]), value: ignoreIndex });
     }
-    const votes = parts.map((part) => probabilities(weights, part));
+    const votes = parts.map((part, k) => probabilities(weights, part, boxes[k]!));
     const none = zeros([1, votes[0]!.shape[1]!, height, width]);
     return argmax(boxes.reduce((total, box, k) => place(total, votes[k]!, box), none), { axis: 1 });
   };
-}
-
-/**
- * The parts that a mode looks at, without windows that are too narrow for the encoder, of which the windows before them
- * see every pixel.
- */
-function visibleBoxes(mode: EvalMode, image: { height: number; width: number; crop: number }): Box[] {
-  const overlap = image.crop - Math.floor(image.crop * 2 / 3);
-  return evaluationBoxes(mode, image).filter(({ top, left, bottom, right }) => {
-    const narrow = [[top, bottom - top], [left, right - left]].filter(([, side]) => side! < leastSide);
-    if (narrow.length === 0) return true;
-    if (narrow.some(([start, side]) => start! > 0 && side! <= overlap)) return false;
-    throw new OptionError([
-      `Cannot evaluate an image of ${image.width}x${image.height} pixels in mode ${mode} with crop ${image.crop}: a ` +
-      `part of ${right - left}x${
-        bottom - top
-      } would be seen alone; at least ${leastSide}x${leastSide} are required`,
-    ]);
-  });
-}
-
-/** A part of an image as a tensor `[1, 3, H, W]`. */
-function cut(
-  { image, width, height }: Pick<WholeImage, "image" | "width" | "height">,
-  { top, left, bottom, right }: Box,
-): Tensor {
-  const [rows, columns] = [bottom - top, right - left];
-  const shape = [1, 3, rows, columns];
-  if (rows === height && columns === width) return tensor(image, { shape });
-  const part = new Float32Array(3 * rows * columns);
-  for (let row = 0; row < 3 * rows; row++) {
-    const start = (Math.floor(row / rows) * height + top + row % rows) * width + left;
-    part.set(image.subarray(start, start + columns), row * columns);
-  }
-  return tensor(part, { shape });
 }
 
 /** What `pad` needs to put a box into an image whose last axes are height and width. */
@@ -131,12 +108,18 @@ function around(box: Box, shape: readonly number[]): [number, number][] {
 }
 
 /** An image with the classes of its pixels. */
-export interface Segmented {
+export interface Segmented<Image extends SizedImage = WholeImage> {
   /** The image. */
-  readonly image: WholeImage;
+  readonly image: Image;
   /** Its classes, 255 where the mode did not look. */
   readonly prediction: MaskArray;
 }
+
+/** What is known of an image that is to be segmented. */
+export type SizedImage = Pick<WholeImage, "name" | "width" | "height">;
+
+/** Gives the classes of an image: as a tensor `[1, H, W]` that is still to be read, or read already. */
+export type ImageSegmenter<Image> = (image: Image) => Tensor | Promise<Uint8Array<ArrayBuffer>>;
 
 /** Images in flight: the device works on them while the next ones are loaded. */
 const readTogether = 4;
@@ -146,28 +129,87 @@ const readTogether = 4;
  *
  * @param images The images.
  * @param segment One image on the device.
+ * @param options `onFailure` takes an image that could not be segmented and what was thrown; the others go on. Without it
+ * that ends the iteration.
  * @returns The images with their classes, in order.
+ * @throws {DeviceError} If the device cannot do it; the message names the images.
  */
-export async function* segmentAll(
-  images: AsyncIterable<WholeImage>,
-  segment: (image: WholeImage) => Tensor,
-): AsyncGenerator<Segmented, void, undefined> {
-  let waiting: { image: WholeImage; classes: Tensor }[] = [];
-  const flush = async function* (): AsyncGenerator<Segmented, void, undefined> {
-    const tensors = Object.fromEntries(waiting.map(({ classes }, k) => [String(k), classes]));
-    const values = await readAll(tensors);
-    dispose(tensors);
-    for (const [k, { image }] of waiting.entries()) {
-      const { width, height } = image;
-      yield { image, prediction: { width, height, data: Uint8Array.from(values[String(k)]!) } };
+export async function* segmentAll<Image extends SizedImage>(
+  images: AsyncIterable<Image>,
+  segment: ImageSegmenter<Image>,
+  { onFailure }: { onFailure?: (image: Image, error: unknown) => void } = {},
+): AsyncGenerator<Segmented<Image>, void, undefined> {
+  type Result = Segmented<Image>[];
+  const fail = (image: Image, error: unknown): Result => {
+    if (onFailure === undefined) throw namingImages(error, [image]);
+    onFailure(image, error);
+    return [];
+  };
+  const finish = async (image: Image, classes: () => ReturnType<typeof segment>): Promise<Result> => {
+    try {
+      const found = classes();
+      return [segmentedBy(image, found instanceof Promise ? await found : (await readClasses([found]))[0]!)];
+    } catch (error) {
+      return fail(image, error);
     }
+  };
+  let waiting: { image: Image; classes: Tensor }[] = [];
+  const flush = async (): Promise<Result> => {
+    const group = waiting;
     waiting = [];
+    const images = group.map(({ image }) => image);
+    try {
+      const values = await readClasses(group.map(({ classes }) => classes));
+      return images.map((image, k) => segmentedBy(image, values[k]!));
+    } catch (error) {
+      if (onFailure === undefined) throw namingImages(error, images);
+    }
+    // Which of them it was is not known: each has another try by itself.
+    const again: Result = [];
+    for (const image of images) again.push(...await finish(image, () => segment(image)));
+    return again;
   };
   for await (const image of images) {
-    waiting.push({ image, classes: segment(image) });
-    if (waiting.length === readTogether) yield* flush();
+    let classes: ReturnType<typeof segment>;
+    try {
+      classes = segment(image);
+    } catch (error) {
+      fail(image, error);
+      continue;
+    }
+    if (classes instanceof Promise) {
+      // What goes wrong while the images before are read is told when its turn comes.
+      classes.catch(() => {});
+      yield* await flush();
+      yield* await finish(image, () => classes);
+    } else if (waiting.push({ image, classes }) === readTogether) yield* await flush();
   }
-  if (waiting.length > 0) yield* flush();
+  yield* await flush();
+}
+
+/** The values of class tensors, read in one wait; the tensors are given up. */
+async function readClasses(classes: readonly Tensor[]): Promise<Uint8Array<ArrayBuffer>[]> {
+  const tensors = Object.fromEntries(classes.map((tensor, k) => [String(k), tensor]));
+  try {
+    const values = await readAll(tensors);
+    return classes.map((_, k) => Uint8Array.from(values[String(k)]!));
+  } finally {
+    dispose(tensors);
+  }
+}
+
+function segmentedBy<Image extends SizedImage>(
+  image: Image,
+  data: Uint8Array<ArrayBuffer>,
+): Segmented<Image> {
+  return { image, prediction: { width: image.width, height: image.height, data } };
+}
+
+/** A device's error with the images that it was about; any other error as it is. */
+function namingImages(error: unknown, images: readonly SizedImage[]): unknown {
+  if (!(error instanceof DeviceError)) return error;
+  const names = firstFew(images.map(({ name, width, height }) => `${name} (${width}x${height})`));
+  return new DeviceError(`Cannot segment ${names}: ${error.message}`, error.kernel, error.source);
 }
 
 /** What can be told during an evaluation. */
@@ -189,7 +231,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateImages(
   images: AsyncIterable<WholeImage>,
-  segment: (image: WholeImage) => Tensor,
+  segment: ImageSegmenter<WholeImage>,
   { classes, onImage }: EvaluateOptions,
 ): Promise<SegmentationScores> {
   let counts = emptyHistogram(classes);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { printable } from "../data/errors.ts";
 import { robotoLatin } from "./font_data.ts";
 
 /** The font family for SVG text: the package's own font, then whatever the machine has for other scripts. */
@@ -38,7 +39,7 @@ export function prepareFont({ machineFonts = true }: { machineFonts?: boolean } 
   Deno.env.set("FONTCONFIG_FILE", `${folder}/fonts.conf`);
 }
 
-/** Makes any text safe inside SVG and other XML. */
+/** Makes any text safe inside SVG and other XML, which some characters may not stand in at all. */
 export function escapeXml(text: string): string {
   const entities: Record<string, string> = {
     "&": "&amp;",
@@ -47,5 +48,8 @@ export function escapeXml(text: string): string {
     '"': "&quot;",
     "'": "&apos;",
   };
-  return text.replaceAll(/[&<>"']/g, (letter) => entities[letter]!);
+  return printable(text, Infinity).replaceAll(/[\ufffe\uffff]/g, "\ufffd").replaceAll(
+    /[&<>"']/g,
+    (letter) => entities[letter]!,
+  );
 }

@@ -23,6 +23,7 @@ export { makeRunFolder, runFiles, writeFileAtomic } from "./checkpoint_files.ts"
 export * from "./config.ts";
 export * from "./config_inference.ts";
 export * from "./evaluation.ts";
+export * from "./large_images.ts";
 export * from "./loop.ts";
 export * from "./metrics.ts";
 export * from "./metrics_log.ts";
@@ -42,7 +43,7 @@ export * from "./progress.ts";
 export * from "./report.ts";
 export * from "../optim/schedules.ts";
 export { chooseDevice, runProgram } from "./session.ts";
-export { openEvaluationData, openInput, openTrainingData } from "./session_data.ts";
+export { openEvaluationData, openInput, openTrainingData, type TrainedClasses } from "./session_data.ts";
 export {
   encoderOf,
   forwardOf,
@@ -51,7 +52,8 @@ export {
   stepConfigOf,
   withPretrained,
 } from "./session_model.ts";
-export { runEvaluate, runPredict, runTrain } from "./session_programs.ts";
+export { runEvaluate, runPredict } from "./session_inference.ts";
+export { runTrain } from "./session_programs.ts";
 export { modelArrays, stateFromArrays, stateToArrays } from "./session_state.ts";
 export { train, type TrainOptions, type TrainResult } from "./session_train.ts";
 export { iouTable, percent, textTable } from "./table.ts";

@@ -8,6 +8,8 @@
  */
 
 import { parseArgs } from "@std/cli";
+import { printable, reason } from "../data/errors.ts";
+import { decodeText } from "../data/text.ts";
 import type { Kind } from "./options_kinds.ts";
 
 /** One option of a program. */
@@ -38,8 +40,9 @@ export class OptionError extends RangeError {
 
   /** Makes the error from its sentences. */
   constructor(problems: string[]) {
-    super(problems.join("\n"));
-    this.problems = problems;
+    const shown = problems.map((problem) => printable(problem));
+    super(shown.join("\n"));
+    this.problems = shown;
   }
 }
 
@@ -133,13 +136,14 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
 
 /** Reads a JSON file of options; a `description` in it is for readers and ignored. */
 export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<T> {
-  let content: string;
+  let content: string | undefined;
   try {
-    content = Deno.readTextFileSync(path);
+    content = decodeText(Deno.readFileSync(path));
   } catch (error) {
-    throw new OptionError([
-      `Cannot read ${path}: ${(error as Error).message}; a JSON file of options is required`,
-    ]);
+    throw new OptionError([`Cannot read ${path}: ${reason(error)}; a JSON file of options is required`]);
+  }
+  if (content === undefined) {
+    throw new OptionError([`Cannot read ${path}: it is not a text in UTF-8 or UTF-16; save it as UTF-8`]);
   }
   return optionsFromJson(table, content, path);
 }

@@ -73,8 +73,13 @@ export function anyPath(): Kind<string> {
 
 /** Where the names of classes come from. */
 export function classSource(): Kind<string> {
-  const expected = "the path of a file, or pascal, cityscapes or coco,";
-  return kind("FILE|pascal|cityscapes|coco", expected, someText);
+  const expected = "the path of a file, a number, or pascal, cityscapes, coco or foreground,";
+  return kind("FILE|N|pascal|cityscapes|coco", expected, someText);
+}
+
+/** Where the names of classes of masks of one's own come from. */
+export function labelsSource(): Kind<string> {
+  return { ...classSource(), placeholder: "FILE|N|foreground" };
 }
 
 /** A name. */
@@ -86,6 +91,12 @@ export function nameText(): Kind<string> {
 export function onOff(): Kind<boolean> {
   const words = v.pipe(v.picklist(["on", "off"]), v.transform((word) => word === "on"));
   return kind("on|off", "on or off", v.union([v.boolean(), words]));
+}
+
+/** An option that needs no value: alone it is `on`. */
+export function flag(): Kind<boolean> {
+  const { expected, read } = onOff();
+  return { placeholder: "[on|off]", expected, read: (value) => value === "" ? { value: true } : read(value) };
 }
 
 const variantPattern = /^(b[0-5]|\d+(,\d+){3}:\d+(,\d+){3})$/;

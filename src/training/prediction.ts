@@ -4,14 +4,18 @@
  * @module
  */
 import { normalize } from "../data/augment.ts";
-import type { WholeImage } from "../data/batch.ts";
+import type { Picture, WholeImage } from "../data/batch.ts";
+import { BrokenFiles } from "../data/broken.ts";
 import type { ClassInfo } from "../data/classes.ts";
 import type { FileItem } from "../data/datasets.ts";
-import { wholeImages } from "../data/loader.ts";
+import { DataError, reason } from "../data/errors.ts";
+import { pictures } from "../data/loader.ts";
+import type { ImageArray } from "../data/pixels.ts";
 import { resizeBilinear, resizeNearest, type Size } from "../data/resize.ts";
-import type { Tensor } from "../tensor.ts";
-import { segmentAll } from "./evaluation.ts";
+import { DeviceError } from "../errors.ts";
 import { writeFileAtomic } from "./checkpoint_files.ts";
+import { type ImageSegmenter, segmentAll } from "./evaluation.ts";
+import { OptionError } from "./options.ts";
 import { encodePrediction } from "./report.ts";
 
 /** Which images, and where their masks go. */
@@ -30,6 +34,17 @@ export interface PredictOptions {
   readonly workers?: number;
   /** Called after each image with the number of images done. */
   readonly onImage?: (done: number) => void;
+  /**
+   * Takes an image that cannot be read or segmented, with the sentence that says why; the others go on. Without it that
+   * is an error.
+   */
+  readonly onFailure?: (image: string, why: string) => void;
+}
+
+/** A picture, and what the model is to see of it. */
+export interface PredictImage extends WholeImage {
+  /** The picture as the model sees it, from which `image` is made; `pixels` is the picture itself. */
+  readonly seen: ImageArray;
 }
 
 /**
@@ -39,17 +54,28 @@ export interface PredictOptions {
  * @param segment One image on the device.
  * @param options Images, names, folder and classes.
  * @returns The paths of the files.
- * @throws {DataError} If an image cannot be read.
+ * @throws {DataError} If an image cannot be read and nobody takes that, or a file cannot be written.
  */
 export async function predictFiles(
-  segment: (image: WholeImage) => Tensor,
-  { items, names, out, classes, imageSize, workers = 1, onImage }: PredictOptions,
+  segment: ImageSegmenter<PredictImage>,
+  { items, names, out, classes, imageSize, workers = 1, onImage, onFailure }: PredictOptions,
 ): Promise<string[]> {
   const written: string[] = [];
-  const images = resized(wholeImages(items, { masks: {} }, { workers }), imageSize);
-  for await (const { image: { pixels }, prediction } of segmentAll(images, segment)) {
-    const path = `${out}/${names[written.length / 2]}`;
-    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  const nameOf = new Map(items.map(({ image }, k) => [image, names[k]!]));
+  const reading = {
+    workers,
+    // One picture may have a hundred megabytes, and each is needed once.
+    prefetch: workers,
+    cacheBytes: 0,
+    ...(onFailure && { broken: new BrokenFiles(onFailure) }),
+  };
+  const seen = asSeen(pictures(items, reading), imageSize);
+  const segmented = segmentAll(seen, segment, {
+    ...(onFailure && { onFailure: ({ name }, error) => onFailure(name, whyNot(name, error)) }),
+  });
+  for await (const { image: { name, pixels }, prediction } of segmented) {
+    const path = `${out}/${nameOf.get(name)}`;
+    await makeFolder(path.slice(0, path.lastIndexOf("/")));
     const full = resizeNearest(prediction, [pixels.width, pixels.height]);
     const { mask, overlay } = await encodePrediction(pixels, full, classes);
     await writeFileAtomic(`${path}.mask.png`, mask);
@@ -60,18 +86,46 @@ export async function predictFiles(
   return written;
 }
 
-/** Images as the model is to see them; their pixels stay as they are. */
-async function* resized(
-  images: AsyncIterable<WholeImage>,
+/**
+ * Makes a folder for results, and those above it.
+ *
+ * @param path The folder; it may exist.
+ * @throws {DataError} If it cannot be made.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (error) {
+    const why = error instanceof Deno.errors.AlreadyExists ? "a file has that name" : reason(error);
+    throw new DataError(`Cannot make folder ${path}: ${why}`, { cause: error });
+  }
+}
+
+/** Why an image could not be segmented, if it is the image or its size that is to blame. */
+function whyNot(name: string, error: unknown): string {
+  const isAboutImage = [DataError, OptionError, DeviceError].some((kind) => error instanceof kind);
+  if (!isAboutImage) throw error;
+  const why = reason(error);
+  return why.includes(name) ? why : `Cannot segment ${name}: ${why}`;
+}
+
+/** Pictures as the model is to see them; the normalised values are made when they are asked for. */
+async function* asSeen(
+  pictures: AsyncIterable<Picture>,
   size: Size | undefined,
-): AsyncGenerator<WholeImage, void, undefined> {
-  for await (const image of images) {
-    if (size === undefined) yield image;
-    else {yield {
-        ...image,
-        width: size[0],
-        height: size[1],
-        image: normalize(resizeBilinear(image.pixels, size)),
-      };}
+): AsyncGenerator<PredictImage, void, undefined> {
+  for await (const { name, pixels } of pictures) {
+    const seen = size === undefined ? pixels : resizeBilinear(pixels, size);
+    const { width, height } = seen;
+    yield {
+      name,
+      width,
+      height,
+      pixels,
+      seen,
+      get image(): Float32Array<ArrayBuffer> {
+        return normalize(seen);
+      },
+    };
   }
 }

@@ -14,11 +14,11 @@ import {
   type StepConfig,
   supervisedStep,
 } from "../../models/mod.ts";
-import type { ClassInfo } from "../data/classes.ts";
+import type { ClassInfo, ClassList } from "../data/classes.ts";
 import { type ArrayEntry, findStateDict, readWeights } from "../io/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { treeTensors } from "../tree.ts";
-import { decodeCheckpoint, isCheckpoint } from "./checkpoint.ts";
+import { type CheckpointMeta, decodeCheckpoint, isCheckpoint } from "./checkpoint.ts";
 import { type TrainConfig, trainConfig } from "./config.ts";
 import type { InferenceConfig } from "./config_inference.ts";
 import type { Forward } from "./evaluation.ts";
@@ -113,7 +113,10 @@ export function forwardOf(
   { variant, heads, evalKeys }: Pick<StepConfig, "variant" | "heads" | "evalKeys">,
 ): Forward<Model> {
   const options = { variant, ...(heads !== undefined && { heads }), ...(evalKeys && { evalKeys }) };
-  return (model: Model, image: Tensor): Tensor => segment(model, image, options).logits;
+  const forward = (model: Model, image: Tensor): Tensor => segment(model, image, options).logits;
+  const coarse = (model: Model, image: Tensor): Tensor =>
+    segment(model, image, { ...options, upsample: false }).logits;
+  return Object.assign(forward, { coarse });
 }
 
 /** Number of learned values. */
@@ -126,7 +129,7 @@ interface Weights {
   /** Arrays of a model by their names in the file. */
   readonly entries: ReadonlyMap<string, ArrayEntry>;
   /** Of a checkpoint of ours: how it was trained, and on which classes. */
-  readonly trained?: { readonly config: TrainConfig; readonly classes: readonly ClassInfo[] };
+  readonly trained?: Pick<CheckpointMeta, "config" | "classes" | "maskColors">;
 }
 
 async function readModelFile(path: string): Promise<Weights> {
@@ -169,6 +172,8 @@ export interface LoadedModel {
   readonly trained: TrainConfig;
   /** Its classes, if the file tells. */
   readonly classes?: readonly ClassInfo[];
+  /** What the colours of masks mean, if the file tells. */
+  readonly maskColors?: ClassList["maskColors"];
   /** Number of its classes. */
   readonly classCount: number;
 }
@@ -198,6 +203,7 @@ export async function loadModel(given: InferenceConfig): Promise<LoadedModel> {
     }),
     trained: config,
     ...(trained && { classes: trained.classes }),
+    ...(trained?.maskColors && { maskColors: trained.maskColors }),
     classCount: model.params.decoder.classify.bias.size,
   };
 }

@@ -1,35 +1,12 @@
 /**
- * The three programs: what `train.ts`, `evaluate.ts` and `predict.ts` do with their options.
+ * What `train.ts` does with its options; `session_inference.ts` has the other two programs.
  *
  * @module
  */
-import type { Model } from "../../models/mod.ts";
-import type { WholeImage } from "../data/batch.ts";
-import { type ClassInfo, readClasses } from "../data/classes.ts";
-import { DataError } from "../data/errors.ts";
-import { wholeImages } from "../data/loader.ts";
-import { onCompile, realize } from "../evaluate.ts";
-import type { Tensor } from "../tensor.ts";
 import { runFiles } from "./checkpoint_files.ts";
 import type { TrainConfig } from "./config.ts";
-import {
-  type EvaluateConfig,
-  evaluateConfig,
-  type InferenceConfig,
-  type PredictConfig,
-  predictConfig,
-} from "./config_inference.ts";
-import { evaluateImages, segmenter } from "./evaluation.ts";
-import { predictFiles } from "./prediction.ts";
-import { Progress } from "./progress.ts";
-import { chooseDevice } from "./session.ts";
-import { openEvaluationData, openInput, sizeOption } from "./session_data.ts";
-import { type LoadedModel, loadModel, parameterCount } from "./session_model.ts";
 import { train } from "./session_train.ts";
 import { iouTable, percent } from "./table.ts";
-
-/** Threads that read images for evaluation and prediction. */
-const workers = 2;
 
 /** The exit status of a program that was interrupted, as shells give it. */
 const interrupted = 130;
@@ -68,105 +45,4 @@ export async function runTrain(given: Partial<TrainConfig>): Promise<number> {
   }
   if (scores !== undefined) console.log(`mIoU ${percent(scores.meanIoU)}`);
   return finished ? 0 : interrupted;
-}
-
-/**
- * Evaluates weights: IoU per class, and `mIoU 20.70` as the last line.
- *
- * @param given What the command line says.
- * @returns The exit status.
- */
-export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<number> {
-  const config = evaluateConfig(given);
-  console.log(await chooseDevice(config.device));
-  const loaded = await loadModel(config);
-  const { trained, classCount } = loaded;
-  const imageSize = config.imageSize ?? trained.imageSize;
-  const dataset = await openEvaluationData({ ...config, imageSize }, trained);
-  if (dataset.classes.length !== classCount) {
-    throw new DataError(
-      `Cannot evaluate ${config.weights} on ${dataset.name}: the model has ${classCount} classes and the data ` +
-        `${dataset.classes.length}; equal numbers are required`,
-    );
-  }
-  console.log(modelLine(config.weights, loaded));
-  console.log(`Data: ${dataset.name}: ${dataset.val.length} images`);
-  using progress = new Progress();
-  const segment = await segmentWith(loaded, config, progress);
-  const scores = await evaluateImages(
-    wholeImages(dataset.val, dataset.reading, { workers }),
-    segment,
-    {
-      classes: classCount,
-      onImage: (_, done) => progress.stage("evaluating image", done, dataset.val.length),
-    },
-  );
-  progress[Symbol.dispose]();
-  onCompile(undefined);
-  console.log(`\n${iouTable(dataset.classes.map(({ name }) => name), scores)}\n`);
-  console.log(`Pixels right: ${percent(scores.pixelAccuracy)} %`);
-  console.log(`mIoU ${percent(scores.meanIoU)}`);
-  return 0;
-}
-
-/**
- * Segments images: a mask and an overlay for each.
- *
- * @param given What the command line says.
- * @returns The exit status.
- */
-export async function runPredict(given: Partial<PredictConfig>): Promise<number> {
-  const config = predictConfig(given);
-  const { items, names } = await openInput(config.input);
-  console.log(await chooseDevice(config.device));
-  const loaded = await loadModel(config);
-  const classes = await classesOf(loaded, config);
-  console.log(modelLine(config.weights, loaded));
-  using progress = new Progress();
-  const written = await predictFiles(await segmentWith(loaded, config, progress), {
-    items,
-    names,
-    out: config.out,
-    classes,
-    workers,
-    ...sizeOption(config.imageSize ?? loaded.trained.imageSize),
-    onImage: (done) => progress.stage("segmenting image", done, items.length),
-  });
-  progress[Symbol.dispose]();
-  onCompile(undefined);
-  for (const path of written) console.log(path);
-  return 0;
-}
-
-/** The loaded model as a function of images alone; compiling shows in the progress. */
-async function segmentWith(
-  { model, forward, trained }: LoadedModel,
-  { mode, crop }: InferenceConfig,
-  progress: Progress,
-): Promise<(image: WholeImage) => Tensor> {
-  const segment = segmenter(forward, { mode, crop: crop ?? trained.crop });
-  const weights: Model = await realize(model);
-  progress.stage("compiling the model");
-  onCompile((done, total) => progress.stage("compiling the model, kernel", done, total));
-  return (image) => segment(weights, image);
-}
-
-async function classesOf(
-  { classes, classCount }: LoadedModel,
-  { classes: given, weights }: InferenceConfig,
-): Promise<readonly ClassInfo[]> {
-  const list = given === null
-    ? classes ?? (await readClasses(classCount)).classes
-    : (await readClasses(given)).classes;
-  if (list.length === classCount) return list;
-  throw new DataError(
-    `Cannot use the classes of ${given} with ${weights}: they are ${list.length} and the model has ${classCount}; ` +
-      `equal numbers are required`,
-  );
-}
-
-function modelLine(path: string, { model, classCount }: LoadedModel): string {
-  const kind = model.params.allspark === undefined ? "without AllSpark" : "with AllSpark";
-  const millions = (parameterCount(model) / 1e6).toPrecision(3);
-  return `Model: ${path}: ${millions} million parameters, ${kind}, ${classCount} classes`;
 }

@@ -15,6 +15,7 @@ import type { SegmentationScores } from "./metrics.ts";
 import { type MetricsLog, readMetrics } from "./metrics_log.ts";
 import type { Progress } from "./progress.ts";
 import { type Comparison, drawComparisons, drawCurves } from "./report.ts";
+import { maskColorsOf } from "./session_data.ts";
 import type { Phase } from "./session_model.ts";
 import { stateToArrays } from "./session_state.ts";
 import { percent } from "./table.ts";
@@ -104,7 +105,8 @@ export async function saveRun(
   for (const { data } of arrays.values()) {
     if (data instanceof Float32Array && !data.every(Number.isFinite)) throw new LossError(done, NaN);
   }
-  const meta = { config, classes: dataset.classes, step: done, bestMeanIoU };
+  const { classes } = dataset;
+  const meta = { config, classes, maskColors: maskColorsOf(dataset), step: done, bestMeanIoU };
   await saveRunCheckpoint(folder, { arrays, meta }, { best });
 }
 

@@ -5,7 +5,8 @@
  */
 import { initModel, initTrainState, type Model, type StepConfig, type TrainState } from "../../models/mod.ts";
 import { random } from "../../ops/mod.ts";
-import { checkSamples, type Dataset } from "../data/datasets.ts";
+import { BrokenFiles } from "../data/broken.ts";
+import type { Dataset } from "../data/datasets.ts";
 import { openLoader } from "../data/loader.ts";
 import { memory } from "../device.ts";
 import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
@@ -19,7 +20,7 @@ import { openMetrics } from "./metrics_log.ts";
 import { OptionError } from "./options.ts";
 import { duration, Progress } from "./progress.ts";
 import { chooseDevice, megabytes } from "./session.ts";
-import { openTrainingData } from "./session_data.ts";
+import { checkData, openTrainingData, withAdvice } from "./session_data.ts";
 import {
   encoderOf,
   forwardOf,
@@ -75,16 +76,21 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
 
   const dataset = await openTrainingData(config);
   if (checkpoint !== undefined) checkResume(checkpoint.meta, { config, classes: dataset.classes });
-  await checkSamples(dataset);
-  say(dataLine(dataset, config));
-
   using progress = options.progress ?? new Progress();
+  const broken = config.skipBroken
+    ? new BrokenFiles((_, why) => progress.note(`Left out: ${why}`))
+    : undefined;
+  const used = config.method === "supervised" ? { ...dataset, unlabeled: [] } : dataset;
+  await checkData(used, { mode: config.evalMode, crop: config.crop, broken, progress });
+  for (const line of dataLines(dataset, config, broken)) say(line);
+
   await using loader = openLoader(dataset, {
     crop: config.crop,
     batch: config.batch,
     seed: config.seed,
     workers: config.workers,
     unlabeledFrom: config.method === "supervised" ? Infinity : config.burnInSteps,
+    ...(broken && { broken }),
     // The paper's supervised epochs are passes over the labeled images.
     ...(config.method === "supervised" && config.epochs !== null && { epoch: "labeled" }),
   });
@@ -151,7 +157,7 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
     }
   } catch (error) {
     if (error instanceof LossError) progress.note(await lastGood(folder));
-    throw error;
+    throw withAdvice(error);
   }
   return {
     folder,
@@ -258,10 +264,21 @@ async function tryEvaluation(
   return seconds;
 }
 
-function dataLine({ name, labeled, unlabeled, val, classes }: Dataset, config: TrainConfig): string {
+function dataLines(
+  { name, labeled, unlabeled, val, classes, remarks = [] }: Dataset,
+  config: TrainConfig,
+  broken: BrokenFiles | undefined,
+): string[] {
   const unused = config.method === "supervised" ? " (not used)" : "";
-  return `Data: ${name}: ${labeled.length} labeled and ${unlabeled.length} unlabeled images${unused}, ` +
-    `${val.length} to validate, ${classes.length} classes`;
+  const leftOut = broken === undefined || broken.reasons.size === 0
+    ? []
+    : [`Left out: ${broken.reasons.size} broken files, listed above`];
+  return [
+    `Data: ${name}: ${labeled.length} labeled and ${unlabeled.length} unlabeled images${unused}, ` +
+    `${val.length} to validate, ${classes.length} classes`,
+    ...leftOut,
+    ...remarks,
+  ];
 }
 
 function modelLine(state: TrainState, config: TrainConfig, checkpoint: Checkpoint | undefined): string {

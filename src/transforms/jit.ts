@@ -12,6 +12,7 @@ import { DisposedError, TraceError } from "../errors.ts";
 import { isSymbolic } from "../graph.ts";
 import type { Aval, Callee, Primitive } from "../primitive.ts";
 import { defineTuple, makeTuple } from "../structure.ts";
+import { Recent } from "../recent.ts";
 import { describe, startEvaluation, Tensor } from "../tensor.ts";
 import { treeFlatten, treeStructure, treeTensors } from "../tree.ts";
 import { batchBody, pullBackBody, pushForwardBody } from "./checkpoint.ts";
@@ -85,7 +86,7 @@ export function jit<P extends unknown[], R>(
   f: (...args: P) => R,
   options: JitOptions = {},
 ): (...args: P) => R {
-  const cache = new Map<string, Traced>();
+  const cache = new Recent<string, Traced>(mostTraced);
   const { donate = [], staticArgs = [] } = options;
   const name = nameOf(f);
   const compiled = (...args: P): R => {
@@ -95,27 +96,20 @@ export function jit<P extends unknown[], R>(
       leaves.map((leaf, k) => leafKey(leaf, paths[k]!, name)).join()
     } ${staticArgs.map((k) => valueKey(args[k], `argument ${k} of ${name}`)).join()}`;
     const given = leaves.filter((leaf) => leaf instanceof Tensor);
-    const traced = remembered(cache, key, () =>
+    const find = (): Traced =>
       trace(given, name, (tensors) => {
         let next = 0;
         const inner = unflatten(leaves.map((leaf) => leaf instanceof Tensor ? tensors[next++] : leaf));
         for (const k of staticArgs) inner[k] = args[k];
         return f(...inner as P);
-      }));
+      });
+    const traced = cache.get(key) ?? find();
+    // A tensor of a transform that is running now belongs to this call alone.
+    if (!traced.captures.some(isSymbolic)) cache.set(key, traced);
     return call(traced, given, donate.flatMap((k) => treeTensors(args[k])), name) as R;
   };
   Object.defineProperty(compiled, "name", { value: name });
   return compiled;
-}
-
-/** What is known of a kind of arguments; of too many the one that was not used for longest is forgotten. */
-function remembered(cache: Map<string, Traced>, key: string, find: () => Traced): Traced {
-  const found = cache.get(key) ?? find();
-  cache.delete(key);
-  // A tensor of a transform that is running now belongs to this call alone.
-  if (!found.captures.some(isSymbolic)) cache.set(key, found);
-  if (cache.size > mostTraced) cache.delete(cache.keys().next().value!);
-  return found;
 }
 
 function leafKey(leaf: unknown, path: string, name: string): string {

@@ -1,16 +1,20 @@
 /**
  * The webgpu device.
  *
- * WebGPU reports errors late, to whoever listens. Every operation runs in an error scope; the first error is
- * kept and thrown by the next read, with the kernel that it names and that kernel's source.
+ * WebGPU reports errors late, to whoever listens. Every operation runs in an error scope, and what is found goes to the run
+ * whose work it was: who reads what came of that run gets it, with the kernel that it names and that kernel's source. What
+ * belongs to no run is thrown by the next read. Once the device is lost, that is all that anybody hears.
  *
  * @module
  */
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../compiler/backend.ts";
 import { type Kernel, kernelKey, type Launch, type Program } from "../compiler/kernel.ts";
+import { Run } from "../compiler/runs.ts";
 import { fewThreads, type ReductionLimits } from "../compiler/split.ts";
 import { arrayType, type TensorData } from "../dtype.ts";
 import { DeviceError } from "../errors.ts";
+import { Recent } from "../recent.ts";
+import { turn } from "../turns.ts";
 import type { OpenDevice } from "./adapter.ts";
 import type { LaunchPiece } from "./bound.ts";
 import { Recorder, WebgpuExecutable } from "./executable.ts";
@@ -39,6 +43,9 @@ const gpuReductions: ReductionLimits = {
   apart: { rows: 512, length: 2 ** 15 },
 };
 
+/** Kernels whose shaders are remembered, beside those of programs that are kept. */
+const mostSchedules = 1024;
+
 /** A backend that computes with WebGPU. */
 export class WebgpuDevice implements Backend {
   readonly name = "webgpu";
@@ -53,9 +60,11 @@ export class WebgpuDevice implements Backend {
   readonly hasTimestamps: boolean;
   readonly #open: OpenDevice;
   readonly #live = new Counted();
-  readonly #schedules = new Map<string, Schedule>();
-  readonly #constants = new Map<string, GPUBuffer>();
+  readonly #schedules = new Recent<string, Schedule>(mostSchedules);
+  readonly #constants = new Recent<string, GPUBuffer>(mostSchedules);
+  /** An error of which nobody knows whose it is. */
   #failure: Error | undefined;
+  #lost: Error | undefined;
   #checks: Promise<void> = Promise.resolve();
   #isClosed = false;
 
@@ -76,57 +85,86 @@ export class WebgpuDevice implements Backend {
     this.pool = new MemoryPool(
       open.gpu,
       { buffer: maxBufferSize, binding: maxStorageBufferBindingSize, total: totalMemory(open.isSoftware) },
-      (error) => this.#fail(error),
+      (check, tell) => this.#await(check, tell),
     );
-    this.pipelines = new Pipelines(open.gpu, open.isSoftware, (check) => this.#await(check));
+    this.pipelines = new Pipelines(open.gpu, open.isSoftware, (check, tell) => this.#await(check, tell));
     this.readback = new Readback(open.gpu, maxBufferSize);
     open.gpu.addEventListener(
       "uncapturederror",
       ({ error }) => this.#fail(this.#explain(error.message, "device")),
     );
     open.gpu.lost.then(({ message }) => {
-      if (!this.#isClosed) this.#fail(new DeviceError(`Cannot use ${open.name} any longer: ${message}`));
+      const reason = message.trim() || "the driver gives no reason";
+      this.#lost = new DeviceError(
+        this.#isClosed
+          ? `Cannot use ${open.name} any longer: it was closed`
+          : `Cannot use ${open.name} any longer: the device was lost with all tensors on it (${reason}); ` +
+            'setDevice("webgpu") opens it again',
+      );
     });
   }
 
+  get lost(): Error | undefined {
+    return this.#lost;
+  }
+
   allocate(bytes: number): DeviceBuffer {
+    this.#checkAlive();
     return new WebgpuBuffer(bytes, this.pool, this.#live);
   }
 
   write(buffer: DeviceBuffer, data: TensorData): void {
-    const { memory, bytes } = this.own(buffer);
+    const target = this.own(buffer);
+    const { memory, bytes } = target;
     if (data.byteLength > bytes) {
       throw new RangeError(`Cannot write ${data.byteLength} bytes to a buffer: it has ${bytes} bytes`);
     }
     // Deno 2.9 ends the process when there is nothing to write.
     if (data.byteLength === 0) return;
+    const run = new Run([]);
     this.check(
       "write",
       () => this.gpu.queue.writeBuffer(memory.gpu, 0, data as TensorData & ArrayBufferView<ArrayBuffer>),
+      (error) => run.end(memory.failure ?? error),
     );
+    target.origin = run;
   }
 
   async read(
     requests: readonly { buffer: DeviceBuffer; length: number; dtype: "f32" | "i32" | "u32" }[],
   ): Promise<TensorData[]> {
-    const parts = requests.map(({ buffer, length }) => {
-      const { memory, bytes } = this.own(buffer);
+    this.#checkAlive();
+    const sources = requests.map(({ buffer }) => this.own(buffer));
+    const parts = requests.map(({ length }, k) => {
+      const { memory, bytes } = sources[k]!;
       if (4 * length > bytes) {
         throw new RangeError(`Cannot read ${length} elements of a buffer: it has ${bytes} bytes`);
       }
       return { gpu: memory.gpu, bytes: 4 * length };
     });
+    const origins = sources.map(({ origin }) => origin);
+    const own = new Run(origins);
     this.gpu.pushErrorScope("validation");
     const reading = this.readback.read(parts);
-    this.#scope("read");
-    // An error explains a failed read better than the failure itself.
-    const arrays = await reading.catch((error: Error) => this.#fail(error));
+    this.#scope("read", (error) => own.end(error));
+    const arrays = await reading.catch((error: Error) => error);
     await this.#checks;
-    this.#throwFailure();
-    return requests.map(({ dtype }, k) => new (arrayType(dtype))(arrays![k]!));
+    // An error explains a failed read better than the failure itself.
+    await this.#throwIfFailed([...origins, own], arrays);
+    return requests.map(({ dtype }, k) => new (arrayType(dtype))((arrays as ArrayBuffer[])[k]!));
+  }
+
+  async taken(buffers: readonly DeviceBuffer[]): Promise<void> {
+    const origins = buffers.map((buffer) => this.own(buffer).origin);
+    await this.#checks;
+    // That a device is lost is heard of in the next turn.
+    await turn();
+    this.#checkAlive();
+    await this.#throwIfFailed(origins);
   }
 
   compile(program: Program, progress?: (done: number, total: number) => void): Executable {
+    this.#checkAlive();
     const pieces = program.launches.map((launch, k) => {
       const compiled = this.#compileLaunch(program, launch);
       progress?.(k + 1, program.launches.length);
@@ -185,43 +223,43 @@ export class WebgpuDevice implements Backend {
 
   /** A small buffer with constant content. */
   constants(words: readonly number[]): GPUBuffer {
-    const key = words.join();
-    let buffer = this.#constants.get(key);
-    if (buffer === undefined) {
-      buffer = this.gpu.createBuffer({
+    return this.#constants.take(words.join(), () => {
+      const buffer = this.gpu.createBuffer({
         label: "constants",
         size: Math.ceil(words.length / 4) * 16,
         usage: bufferUsage.storage | bufferUsage.uniform | bufferUsage.copySource | bufferUsage.copyTarget,
       });
       this.gpu.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
-      this.#constants.set(key, buffer);
-    }
-    return buffer;
+      return buffer;
+    });
   }
 
-  /** Runs `work` so that its errors are thrown by the next read. */
-  check(what: string, work: () => void): void {
+  /** Runs `work`; `tell` gets its error, or undefined if there is none, when that is known. */
+  check(
+    what: string,
+    work: () => void,
+    tell: (error: Error | undefined) => void = (error) => this.#fail(error),
+  ): void {
+    this.#checkAlive();
     this.gpu.pushErrorScope("validation");
     try {
       work();
     } finally {
-      this.#scope(what);
+      this.#scope(what, tell);
     }
   }
 
-  #scope(what: string): void {
-    this.#await(
-      this.gpu.popErrorScope().then((error) => error ? this.#explain(error.message, what) : undefined),
+  #scope(what: string, tell: (error: Error | undefined) => void): void {
+    const check = this.gpu.popErrorScope().then((error) =>
+      error ? this.#explain(error.message, what) : undefined
     );
+    this.#await(check, tell);
   }
 
-  /** Notes what a check finds, in the order in which checks began. */
-  #await(check: Promise<Error | undefined>): void {
+  /** Tells what a check finds, in the order in which checks began. */
+  #await(check: Promise<Error | undefined>, tell: (error: Error | undefined) => void): void {
     const settled = check.catch((error: Error) => error);
-    this.#checks = this.#checks.then(async () => {
-      const error = await settled;
-      if (error !== undefined) this.#fail(error);
-    });
+    this.#checks = this.#checks.then(async () => tell(await settled));
   }
 
   /** The error with the kernel that its message names. */
@@ -235,14 +273,24 @@ export class WebgpuDevice implements Backend {
   }
 
   /** Keeps the first error: what fails later is mostly a consequence. */
-  #fail(error: Error): undefined {
+  #fail(error: Error | undefined): void {
     this.#failure ??= error;
   }
 
-  #throwFailure(): void {
-    const failure = this.#failure;
+  #checkAlive(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+  }
+
+  /** Throws what went wrong in runs that are over, what nobody has heard of yet, or `result` if it is an error. */
+  async #throwIfFailed(runs: readonly (Run | undefined)[], result?: unknown): Promise<void> {
+    const failed = runs.find((run) => run?.failure !== undefined)?.failure ?? this.#failure;
+    const failure = failed ?? (result instanceof Error ? result : undefined);
+    if (failure === undefined) return this.#checkAlive();
     this.#failure = undefined;
-    if (failure !== undefined) throw failure;
+    // Much fails when a device is lost, and is heard of before that is.
+    await turn();
+    this.#checkAlive();
+    throw failure;
   }
 
   #compileLaunch(program: Program, launch: Launch): LaunchPiece[] {
@@ -309,7 +357,7 @@ export class WebgpuDevice implements Backend {
     const stamps = await this.readback.read(parts);
     release();
     await this.#checks;
-    this.#throwFailure();
+    await this.#throwIfFailed([]);
     return millisecondsOf(stamps);
   }
 
@@ -333,7 +381,7 @@ export class WebgpuDevice implements Backend {
     }
     end();
     await this.#checks;
-    this.#throwFailure();
+    await this.#throwIfFailed([]);
     return times;
   }
 }

@@ -7,6 +7,8 @@
  */
 import type { DeviceBuffer, Executable } from "../compiler/backend.ts";
 import type { Program } from "../compiler/kernel.ts";
+import { Run, throwFailureOf } from "../compiler/runs.ts";
+import { Recent } from "../recent.ts";
 import {
   bindLaunch,
   type BoundBinding,
@@ -17,7 +19,7 @@ import {
 } from "./bound.ts";
 import type { WebgpuDevice } from "./device.ts";
 import { joinTiny } from "./join.ts";
-import type { Memory, WebgpuBuffer } from "./memory.ts";
+import type { Memory, MemoryPool, WebgpuBuffer } from "./memory.ts";
 import type { Pipeline } from "./pipelines.ts";
 import type { Access } from "./schedule.ts";
 
@@ -33,7 +35,7 @@ interface Step {
   readonly workgroups: readonly [number, number, number];
   readonly bindings: readonly StepBinding[];
   /** Its bind groups by the memory that they bind: most of it is the same in a run with other inputs or outputs. */
-  readonly groups: Map<string, GPUBindGroup>;
+  readonly groups: Recent<string, GPUBindGroup>;
 }
 
 /** A launch with its compiled shaders. */
@@ -59,7 +61,10 @@ export class WebgpuExecutable implements Executable {
   readonly #device: WebgpuDevice;
   readonly #program: Program;
   readonly #scratch: readonly number[];
-  readonly #prepared = new Map<string, Prepared>();
+  #isSound = false;
+  readonly #prepared = new Recent<string, Prepared>(mostPrepared, ({ copies }) => {
+    for (const { to } of [...copies.values()].flat()) this.#device.pool.give(to);
+  });
 
   constructor(device: WebgpuDevice, program: Program, pieces: readonly (readonly LaunchPiece[])[]) {
     this.#device = device;
@@ -76,9 +81,21 @@ export class WebgpuExecutable implements Executable {
     }));
   }
 
+  /** Why it cannot run: a shader that the driver refused. */
+  get failure(): Error | undefined {
+    if (this.#isSound) return undefined;
+    const pipelines = this.launches.flatMap(({ steps }) => steps.map(({ pipeline }) => pipeline));
+    this.#isSound = pipelines.every(({ isSound }) => isSound);
+    return pipelines.find(({ failure }) => failure !== undefined)?.failure;
+  }
+
   run(inputs: readonly DeviceBuffer[], outputs: readonly DeviceBuffer[]): void {
-    const { prepared, end } = this.begin(inputs, outputs);
-    this.#device.check("run", () => {
+    const origins = inputs.map((buffer) => this.#device.own(buffer).origin);
+    throwFailureOf(origins);
+    if (this.failure !== undefined) throw this.failure;
+    const { prepared, memory, end } = this.begin(inputs, outputs);
+    const run = new Run(origins);
+    const work = (): void => {
       let recorder = new Recorder(this.#device.gpu);
       this.launches.forEach((_, k) => {
         this.encode(recorder, k, prepared);
@@ -88,39 +105,43 @@ export class WebgpuExecutable implements Executable {
         }
       });
       recorder.submit();
-    });
-    end();
+    };
+    try {
+      this.#device.check("run", work, (error) => {
+        // A shader or memory that is not there explains more than what came of it.
+        run.end(this.failure ?? memory.find(({ failure }) => failure !== undefined)?.failure ?? error);
+      });
+    } finally {
+      end();
+    }
+    for (const buffer of outputs) this.#device.own(buffer).origin = run;
   }
 
   /** Finds the memory of a run; `end` gives temporary memory back once everything was submitted. */
   begin(
     inputs: readonly DeviceBuffer[],
     outputs: readonly DeviceBuffer[],
-  ): { prepared: Prepared; end: () => void } {
+  ): { prepared: Prepared; memory: readonly Memory[]; end: () => void } {
     const { pool } = this.#device;
+    const given = { input: this.#memoryOf(inputs, "input"), output: this.#memoryOf(outputs, "output") };
+    const own = takeAll(pool, [...this.#program.slots, ...this.#scratch]);
     const memory = {
-      input: this.#memoryOf(inputs, "input"),
-      output: this.#memoryOf(outputs, "output"),
-      temporary: this.#program.slots.map((bytes) => pool.take(bytes)),
-      scratch: this.#scratch.map((bytes) => pool.take(bytes)),
+      ...given,
+      temporary: own.slice(0, this.#program.slots.length),
+      scratch: own.slice(this.#program.slots.length),
     };
     const key = Object.values(memory).map((list) => list.map(({ id }) => id).join()).join("|");
-    const prepared = remember(
-      this.#prepared,
-      key,
-      () => {
-        let made: Prepared;
-        this.#device.check("bind", () => made = this.#prepare(memory));
-        return made!;
-      },
-      (oldest) => this.#forget(oldest),
-    );
+    const prepared = this.#prepared.take(key, () => {
+      let made: Prepared;
+      this.#device.check("bind", () => made = this.#prepare(memory));
+      return made!;
+    });
     const end = (): void => {
       // The last taken goes back first, so that the next run takes each for what it was.
-      for (const each of [...memory.temporary, ...memory.scratch].reverse()) pool.give(each);
+      for (const each of own.toReversed()) pool.give(each);
       pool.tick();
     };
-    return { prepared, end };
+    return { prepared, memory: Object.values(memory).flat(), end };
   }
 
   /** Records one launch. */
@@ -143,21 +164,14 @@ export class WebgpuExecutable implements Executable {
   }
 
   release(): void {
-    for (const key of this.#prepared.keys()) this.#forget(key);
     this.#prepared.clear();
-  }
-
-  #forget(key: string): void {
-    for (const copies of this.#prepared.get(key)!.copies.values()) {
-      for (const { to } of copies) this.#device.pool.give(to);
-    }
   }
 
   #stepOf({ dispatch, bindings }: BoundDispatch): Step {
     return {
       pipeline: this.#device.pipelines.get(dispatch),
       workgroups: dispatch.workgroups,
-      groups: new Map(),
+      groups: new Recent(mostPrepared),
       bindings: dispatch.parts.bindings.map(({ access, words }, k): StepBinding => ({
         ...bindings[k]!,
         access,
@@ -202,7 +216,7 @@ export class WebgpuExecutable implements Executable {
           return given && access === "read" ? replaced.get(given) ?? given : given;
         });
         const key = bound.map((own) => own?.id).join();
-        return remember(step.groups, key, () => this.#bind(launch.label, step, bound));
+        return step.groups.take(key, () => this.#bind(launch.label, step, bound));
       });
     });
     return { groups, copies };
@@ -221,26 +235,16 @@ export class WebgpuExecutable implements Executable {
   }
 }
 
-/** The value of a key, made if it is new; of too many the one that was not used for longest goes. */
-function remember<Value>(
-  map: Map<string, Value>,
-  key: string,
-  make: () => Value,
-  forget?: (key: string) => void,
-): Value {
-  let value = map.get(key);
-  if (value === undefined) {
-    value = make();
-    const oldest = map.size >= mostPrepared ? map.keys().next().value : undefined;
-    if (oldest !== undefined) {
-      forget?.(oldest);
-      map.delete(oldest);
-    }
+/** Memory of each of these sizes; if one is not to be had, none is kept. */
+function takeAll(pool: MemoryPool, sizes: readonly number[]): Memory[] {
+  const taken: Memory[] = [];
+  try {
+    for (const bytes of sizes) taken.push(pool.take(bytes));
+    return taken;
+  } catch (error) {
+    for (const each of taken) pool.give(each);
+    throw error;
   }
-  // The last used is the last to be forgotten.
-  map.delete(key);
-  map.set(key, value);
-  return value;
 }
 
 /** A command buffer under construction. */

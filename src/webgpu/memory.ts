@@ -5,8 +5,12 @@
  * @module
  */
 import type { DeviceBuffer } from "../compiler/backend.ts";
-import { DeviceError } from "../errors.ts";
+import type { Run } from "../compiler/runs.ts";
+import { DeviceError, outOfMemoryAdvice, OutOfMemoryError } from "../errors.ts";
 import { bufferUsage } from "./flags.ts";
+
+/** Takes a check that is under way; `tell` gets what it found, in the order in which checks began. */
+export type OnCheck = (check: Promise<Error | undefined>, tell: (error: Error | undefined) => void) => void;
 
 /** A piece of device memory. */
 export interface Memory {
@@ -14,6 +18,8 @@ export interface Memory {
   readonly id: number;
   readonly gpu: GPUBuffer;
   readonly capacity: number;
+  /** Why there is none, once that is known. */
+  failure?: Error;
 }
 
 /** What an adapter allows. */
@@ -40,7 +46,8 @@ export class MemoryPool {
   constructor(
     readonly device: GPUDevice,
     readonly limits: MemoryLimits,
-    readonly onError: (error: Error) => void,
+    /** Told about every check that is under way, and whom to tell what it found. */
+    readonly onCheck: OnCheck,
   ) {}
 
   /** Bytes that wait to be used again. */
@@ -60,17 +67,20 @@ export class MemoryPool {
     }
     if (this.#usedBytes + this.#pooledBytes + capacity > this.limits.total) this.freeAll();
     if (this.#usedBytes + capacity > this.limits.total) {
-      throw new DeviceError(
-        `Cannot allocate ${bytes} bytes: ${this.#usedBytes} bytes are in use and ${this.limits.total} are allowed; release tensors or use smaller batches`,
+      throw new OutOfMemoryError(
+        `Cannot allocate ${bytes} bytes on the webgpu device: ${this.#usedBytes} bytes are in use and ` +
+          `${this.limits.total} are allowed; ${outOfMemoryAdvice}`,
       );
     }
+    const memory = this.#create(capacity);
     this.#usedBytes += capacity;
-    return { id: this.#nextId++, gpu: this.#create(capacity), capacity };
+    return memory;
   }
 
   /** Takes memory back. Work that uses it may still be under way: later work runs after it. */
   give(memory: Memory): void {
     this.#usedBytes -= memory.capacity;
+    if (memory.failure !== undefined) return memory.gpu.destroy();
     this.#pooledBytes += memory.capacity;
     let shelf = this.#free.get(memory.capacity);
     if (shelf === undefined) this.#free.set(memory.capacity, shelf = []);
@@ -111,15 +121,18 @@ export class MemoryPool {
     return Math.min(capacity, Math.max(bytes, Math.floor(this.limits.buffer / 256) * 256));
   }
 
-  #create(size: number): GPUBuffer {
+  #create(size: number): Memory {
     const usage = bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget;
     this.device.pushErrorScope("out-of-memory");
     const gpu = this.device.createBuffer({ label: `memory of ${size} bytes`, size, usage });
-    this.device.popErrorScope().then((error) => {
-      if (error === null) return;
-      this.onError(new DeviceError(`Cannot allocate ${size} bytes: the device is out of memory`));
-    }, this.onError);
-    return gpu;
+    const memory: Memory = { id: this.#nextId++, gpu, capacity: size };
+    const check = this.device.popErrorScope().then((error) =>
+      error === null ? undefined : new OutOfMemoryError(
+        `Cannot allocate ${size} bytes on the webgpu device: it is out of memory; ${outOfMemoryAdvice}`,
+      )
+    );
+    this.onCheck(check, (error) => error && (memory.failure = error));
+    return memory;
   }
 }
 
@@ -132,6 +145,8 @@ export class Counted {
 /** A buffer of the webgpu device. */
 export class WebgpuBuffer implements DeviceBuffer {
   readonly memory: Memory;
+  /** The work that its content comes from. */
+  origin: Run | undefined;
   readonly #pool: MemoryPool;
   readonly #live: Counted;
   #isReleased = false;

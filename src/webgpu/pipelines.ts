@@ -5,7 +5,9 @@
  * @module
  */
 import { DeviceError } from "../errors.ts";
+import { Recent } from "../recent.ts";
 import { bufferUsage, computeStage } from "./flags.ts";
+import type { OnCheck } from "./memory.ts";
 import type { Binding, Dispatch } from "./schedule.ts";
 
 /** A compiled shader. */
@@ -14,6 +16,10 @@ export interface Pipeline {
   readonly layout: GPUBindGroupLayout;
   readonly label: string;
   readonly code: string;
+  /** Why it does nothing, once that is known. */
+  failure?: Error;
+  /** Whether it is known that it works. */
+  isSound?: boolean;
 }
 
 /** Source with line numbers, as in messages of the shader compiler. */
@@ -31,9 +37,12 @@ interface Layout {
   readonly nothing: GPUBindGroup | undefined;
 }
 
+/** Shaders that are remembered, beside those of programs that are kept. */
+const mostPipelines = 1024;
+
 /** The pipelines of a device. */
 export class Pipelines {
-  readonly #pipelines = new Map<string, Pipeline>();
+  readonly #pipelines = new Recent<string, Pipeline>(mostPipelines);
   readonly #layouts = new Map<string, Layout>();
 
   constructor(
@@ -43,8 +52,8 @@ export class Pipelines {
      * that does nothing follows at once, so that it compiles while the next shader is written.
      */
     readonly compilesLate: boolean,
-    /** Told about every check that is under way. */
-    readonly onCheck: (check: Promise<DeviceError | undefined>) => void,
+    /** Told about every check that is under way, and whom to tell what it found. */
+    readonly onCheck: OnCheck,
   ) {}
 
   /** Number of shaders compiled so far. */
@@ -81,17 +90,22 @@ export class Pipelines {
     });
     if (nothing !== undefined) this.#dispatchNothing(gpu, nothing);
     const checks = [this.device.popErrorScope(), this.device.popErrorScope()];
-    this.onCheck(
-      Promise.all(checks).then((errors) => {
-        const error = errors.find((each) => each !== null);
-        return error && new DeviceError(
-          `Cannot compile kernel ${label}: ${error.message.trim() || "the driver refused it"}`,
-          label,
-          numbered(code),
-        );
-      }),
-    );
-    const pipeline = { gpu, layout, label, code };
+    const pipeline: Pipeline = { gpu, layout, label, code };
+    const check = Promise.all(checks).then((errors) => {
+      const error = errors.find((each) => each !== null);
+      return error && new DeviceError(
+        `Cannot compile kernel ${label}: ${error.message.trim() || "the driver refused it"}`,
+        label,
+        numbered(code),
+      );
+    });
+    this.onCheck(check, (error) => {
+      pipeline.isSound = error === undefined;
+      if (error === undefined) return;
+      pipeline.failure = error;
+      // Whoever wants it again has it tried again.
+      this.#pipelines.drop(code);
+    });
     this.#pipelines.set(code, pipeline);
     return pipeline;
   }

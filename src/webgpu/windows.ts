@@ -33,7 +33,7 @@ export interface WindowLimits {
   readonly alignment: number;
 }
 
-/** The pieces of a kernel: itself, if every buffer fits. */
+/** The pieces of a kernel: itself, if every buffer fits, or what it reads and writes of each. */
 export function windows(kernel: Kernel, lengths: Lengths, limits: WindowLimits): Piece[] {
   const all = (list: readonly number[]): Window[] => list.map((length) => ({ first: 0, length }));
   const largest = Math.max(0, ...lengths.inputs, ...lengths.outputs);
@@ -41,6 +41,8 @@ export function windows(kernel: Kernel, lengths: Lengths, limits: WindowLimits):
     return [{ kernel, inputs: all(lengths.inputs), outputs: all(lengths.outputs) }];
   }
   if (kernel.kind === "fold" || kernel.kind === "contraction") {
+    const whole = place(kernel, lengths, limits);
+    if (whole !== undefined) return [whole];
     for (let axis = 0; axis < axesOf(kernel).length; axis++) {
       const pieces = cutAlong(kernel, axis, lengths, limits);
       if (pieces !== undefined) return pieces;
