@@ -357,7 +357,7 @@ export class Emitter {
     const multiply = (x: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a: x, b: a });
     switch (b.value) {
       case 1:
-        return this.value(a);
+        return this.operand(a);
       case 2:
         return this.value(multiply(a));
       case 3:
