@@ -55,14 +55,14 @@ export interface ModelConfig {
 
 const wide = { dims: [64, 128, 320, 512], heads: [1, 2, 5, 8], srRatios: [8, 4, 2, 1] } as const;
 
-const variants: Record<string, MitSizes> = {
-  b0: { dims: [32, 64, 160, 256], depths: [2, 2, 2, 2], heads: wide.heads, srRatios: wide.srRatios },
-  b1: { ...wide, depths: [2, 2, 2, 2] },
-  b2: { ...wide, depths: [3, 4, 6, 3] },
-  b3: { ...wide, depths: [3, 4, 18, 3] },
-  b4: { ...wide, depths: [3, 8, 27, 3] },
-  b5: { ...wide, depths: [3, 6, 40, 3] },
-};
+const variants = new Map<string, MitSizes>([
+  ["b0", { dims: [32, 64, 160, 256], depths: [2, 2, 2, 2], heads: wide.heads, srRatios: wide.srRatios }],
+  ["b1", { ...wide, depths: [2, 2, 2, 2] }],
+  ["b2", { ...wide, depths: [3, 4, 6, 3] }],
+  ["b3", { ...wide, depths: [3, 4, 18, 3] }],
+  ["b4", { ...wide, depths: [3, 8, 27, 3] }],
+  ["b5", { ...wide, depths: [3, 6, 40, 3] }],
+]);
 
 /**
  * The sizes of an encoder (SegFormer, appendix A).
@@ -76,9 +76,8 @@ const variants: Record<string, MitSizes> = {
  * ```
  */
 export function mitSizes(variant: MitVariant): MitSizes {
-  const isKnown = typeof variant !== "string" || Object.hasOwn(variants, variant);
-  const sizes = typeof variant === "string" ? variants[variant] : variant;
-  if (!isKnown || sizes === undefined) {
+  const sizes = typeof variant === "string" ? variants.get(variant) : variant;
+  if (sizes === undefined) {
     throw new RangeError(
       `Cannot make encoder ${variant as string}: it must be b0 to b5, or { dims, depths, heads, srRatios }`,
     );

@@ -65,3 +65,4 @@ export {
 export { supervisedStep } from "./supervised_step.ts";
 export { fromStateDict, type StateDictOptions, toStateDict } from "./weights.ts";
 export type { ArrayData, ArrayDType, ArrayEntry } from "../src/io/array.ts";
+export type { Misfits } from "../src/io/fit.ts";

@@ -3,10 +3,12 @@
  *
  * @module
  */
-import type { DType } from "../src/dtype.ts";
+import { toTensor } from "../io/tensors.ts";
 import { readAll } from "../src/evaluate.ts";
-import { type ArrayEntry, FileFormatError, toFloat32 } from "../src/io/array.ts";
-import { type Tensor, tensor } from "../src/tensor.ts";
+import type { ArrayEntry } from "../src/io/array.ts";
+import { compareArrays, describeMisfits, fits, type Misfits, refuseMisfits } from "../src/io/fit.ts";
+import { zeros } from "../ops/mod.ts";
+import type { Tensor } from "../src/tensor.ts";
 import { treeLeaves, treeMap } from "../src/tree.ts";
 import { type ModelConfig, modelShape } from "./config.ts";
 import {
@@ -28,15 +30,17 @@ export interface StateDictOptions extends Partial<Omit<ModelConfig, "variant" | 
    * that starts from a pretrained encoder. Its sizes are then used. Without it nothing may be missing.
    */
   readonly base?: Model;
+  /**
+   * With `base`: takes what fits and leaves the rest of `base` as it is, for example where the file has another number
+   * of classes. Called with what did not fit, if there is anything.
+   */
+  readonly onMisfits?: (misfits: Misfits) => void;
 }
 
-/** How many names of a kind an error shows. */
-const shownNames = 8;
-
 /**
- * A model from the arrays of a weight file. Names may be the official ones, with or without `module.`, those of
- * the encoder alone (whose ImageNet class head is ignored), or Hugging Face's. Types are converted to f32, counters to
- * i32.
+ * A model from the arrays of a weight file. Names may be the official ones, with or without what data-parallel
+ * training, `torch.compile` and averaging add, those of the encoder alone (whose ImageNet class head is ignored), or
+ * Hugging Face's. Types are converted to f32, counters to i32; a counter of batches that is not there is 0.
  *
  * @param entries Arrays by name, for example `findStateDict((await readWeights(path)).tree)`.
  * @param options The encoder's variant, other sizes, and what stays if parts are missing.
@@ -56,33 +60,61 @@ const shownNames = 8;
  */
 export function fromStateDict(entries: ReadonlyMap<string, ArrayEntry>, options: StateDictOptions): Model {
   const named = officialNames(entries);
-  const { base } = options;
-  const shape = base === undefined ? shapeOfFile(named, options) : shapeOfModel(base);
-  const description = describeModel(shape);
-  const parts = [
-    [description.params.backbone, base?.params.backbone],
-    [[description.params.decoder, description.bnState], base && [base.params.decoder, base.bnState]],
-    [
-      description.params.allspark && [description.params.allspark, description.memState],
-      base && [base.params.allspark, base.memState],
-    ],
-  ].map(([part, kept]) => {
-    const parameters = part === undefined ? [] : treeLeaves(part) as Parameter[];
-    const isAbsent = kept !== undefined && parameters.every(({ name }) => !named.has(name));
-    return { parameters, isAbsent };
-  });
-  const wanted = parts.flatMap(({ parameters, isAbsent }) => isAbsent ? [] : parameters);
-  check(wanted, named);
+  const { base, onMisfits } = options;
+  if (onMisfits !== undefined && base === undefined) {
+    throw new TypeError("Cannot take what fits of the weights: onMisfits needs a base model for the rest");
+  }
+  const description = describeModel(base === undefined ? shapeOfFile(named, options) : shapeOfModel(base));
+  const taken = onMisfits !== undefined
+    ? fittingNames(treeLeaves(description) as Parameter[], named, onMisfits)
+    : requiredNames(partsOf(description), named, base !== undefined);
   const kept = new Map<string, Tensor>();
   if (base !== undefined) {
     const { params, bnState, memState } = base;
     const tensors = treeLeaves({ params, bnState, memState }) as Tensor[];
     (treeLeaves(description) as Parameter[]).forEach(({ name }, k) => kept.set(name, tensors[k]!));
   }
-  const loaded = new Set(wanted.map(({ name }) => name));
-  return treeMap<Model<Parameter>, Model>(description, ({ name, dtype }: Parameter) => {
-    return loaded.has(name) ? toTensor(named.get(name)!, dtype) : kept.get(name)!;
+  return treeMap<Model<Parameter>, Model>(description, ({ name, shape, dtype }: Parameter) => {
+    if (!taken.has(name)) return kept.get(name)!;
+    const entry = named.get(name);
+    return entry === undefined ? zeros(shape, { dtype }) : toTensor(entry, { dtype, name });
   });
+}
+
+/** Encoder, head and AllSpark: what a file has whole or not at all. */
+function partsOf({ params, bnState, memState }: Model<Parameter>): Parameter[][] {
+  return [params.backbone, [params.decoder, bnState], params.allspark && [params.allspark, memState]]
+    .map((part) => part === undefined ? [] : treeLeaves(part) as Parameter[]);
+}
+
+/** The names of all parameters, but for those of parts that are missing as a whole where that may be. */
+function requiredNames(
+  parts: readonly Parameter[][],
+  entries: ReadonlyMap<string, ArrayEntry>,
+  mayLackParts: boolean,
+): Set<string> {
+  const wanted = parts.filter((part) => !mayLackParts || part.some(({ name }) => entries.has(name))).flat();
+  refuseMisfits(compareArrays(wanted.filter(({ name }) => !isAbsentCounter(name, entries)), entries));
+  return new Set(wanted.map(({ name }) => name));
+}
+
+/** The names of the parameters that the file has in their shape. */
+function fittingNames(
+  parameters: readonly Parameter[],
+  entries: ReadonlyMap<string, ArrayEntry>,
+  onMisfits: (misfits: Misfits) => void,
+): Set<string> {
+  const wanted = parameters.filter(({ name }) => !isAbsentCounter(name, entries));
+  const fitting = wanted.filter((parameter) => fits(parameter, entries));
+  const misfits = compareArrays(wanted, entries);
+  if (fitting.length === 0) refuseMisfits(misfits);
+  if (describeMisfits(misfits) !== "") onMisfits(misfits);
+  return new Set(fitting.map(({ name }) => name));
+}
+
+/** Whether a file lacks a counter of batches, as those of PyTorch before 0.4.1 do: it then is 0. */
+function isAbsentCounter(name: string, entries: ReadonlyMap<string, ArrayEntry>): boolean {
+  return name.endsWith(".num_batches_tracked") && !entries.has(name);
 }
 
 /**
@@ -107,29 +139,6 @@ export async function toStateDict(model: Model): Promise<Map<string, ArrayEntry>
   }));
 }
 
-/** Throws one error that names everything that does not fit. */
-function check(wanted: readonly Parameter[], entries: ReadonlyMap<string, ArrayEntry>): void {
-  const names = new Set(wanted.map(({ name }) => name));
-  const missing = wanted.filter(({ name }) => !entries.has(name)).map(({ name }) => name);
-  const unexpected = [...entries.keys()].filter((name) => !names.has(name));
-  const misshapen = wanted.flatMap(({ name, shape }) => {
-    const found = entries.get(name)?.shape;
-    if (found === undefined || found.join() === shape.join()) return [];
-    return [`${name} [${found.join(", ")}] instead of [${shape.join(", ")}]`];
-  });
-  const problems = Object.entries({ missing, unexpected, misshapen }).flatMap(([kind, list]) => {
-    if (list.length === 0) return [];
-    const more = list.length > shownNames ? ` and ${list.length - shownNames} more` : "";
-    return [`${list.length} ${kind}: ${list.slice(0, shownNames).join(", ")}${more}`];
-  });
-  if (problems.length > 0) throw new FileFormatError(`Cannot load the weights: ${problems.join("; ")}`);
-}
-
-function toTensor(entry: ArrayEntry, dtype: DType): Tensor {
-  const values = entry.data instanceof BigInt64Array ? Int32Array.from(entry.data, Number) : toFloat32(entry);
-  return tensor(values, { shape: entry.shape, dtype });
-}
-
 /** The sizes that a file and the options give together; what neither gives is as in a new model. */
 function shapeOfFile(entries: ReadonlyMap<string, ArrayEntry>, options: StateDictOptions): ModelShape {
   const sizeOf = (name: string, axis: number): number | undefined => entries.get(name)?.shape[axis];
@@ -143,10 +152,13 @@ function shapeOfFile(entries: ReadonlyMap<string, ArrayEntry>, options: StateDic
     heads: width !== undefined && channels !== undefined ? width / channels : undefined,
     queueSize: sizeOf("decoder.allspark.attn.kv_queue", 1),
   };
-  const known = Object.fromEntries(Object.entries(found).filter(([, size]) => size !== undefined));
+  // A size that is none is not taken; the array that has it is then named as misshapen.
+  const known = Object.fromEntries(
+    Object.entries(found).filter(([, size]) => Number.isSafeInteger(size) && size! > 0),
+  );
   const shape = modelShape({ classes: 21, ...known, ...given, allspark });
   const tokens = sizeOf("decoder.allspark.attn.kv_queue", 2);
-  return options.crop === undefined && tokens !== undefined ? { ...shape, tokens } : shape;
+  return options.crop === undefined && tokens ? { ...shape, tokens } : shape;
 }
 
 /** The sizes of a model's own tensors. */

@@ -9,7 +9,8 @@ import { broadcastTo } from "./broadcast.ts";
 
 /**
  * Input 0, but not before input 1 has been computed, and never merged with input 0 itself: keeps a
- * recomputation from being shared with the first computation, or done too early.
+ * recomputation from being shared with the first computation, or done too early. The compiler knows it by its name
+ * and launches again what is read behind it (src/compiler/recompute.ts).
  */
 const barrier: Primitive = definePrimitive<unknown>({
   name: "barrier",

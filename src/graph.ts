@@ -113,9 +113,7 @@ class Builder implements GraphWriter {
     const node: GraphNode = { op: plain, inputs, params, shape: inferred.shape, dtype: inferred.dtype };
     const simpler = this.#simplify(node);
     if (simpler !== undefined) return simpler;
-    const key = `${op.name}(${inputs.join(",")})${
-      params === undefined ? "" : JSON.stringify(params, exactNumbers)
-    }:${describe(inferred)}`;
+    const key = nodeKey(plain, inputs, params, inferred);
     return this.#byKey.get(key) ?? this.push(node, key);
   }
 
@@ -132,6 +130,8 @@ class Builder implements GraphWriter {
       (name === "sub" && Object.is(value(1), 0))
     ) return a;
     if (name === "mul" && value(0) === 1) return b;
+    // A constant is not computed, so there is nothing to hold back.
+    if (name === "barrier" && value(0) !== undefined) return a;
     const kind = node.op!.lowering.kind;
     if (kind === "movement" && this.nodes[a!]!.shape.join() === node.shape.join() && isIdentity(node)) {
       return a;
@@ -178,6 +178,13 @@ function isIdentity(node: GraphNode): boolean {
     return (node.params as { strides: readonly number[] }).strides.every((stride) => stride === 1);
   }
   return name === "reshape" || name === "broadcastTo" || name === "pad";
+}
+
+/** A text that is equal for equal calls. */
+export function nodeKey(op: Primitive, inputs: readonly number[], params: Params, result: Aval): string {
+  return `${op.name}(${inputs.join(",")})${
+    params === undefined ? "" : JSON.stringify(params, exactNumbers)
+  }:${describe(result)}`;
 }
 
 function exactNumbers(_key: string, value: unknown): unknown {

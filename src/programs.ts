@@ -13,6 +13,7 @@ import { fuse } from "./compiler/fuse.ts";
 import { type Kernel, kernelKey, type Program } from "./compiler/kernel.ts";
 import { plan } from "./compiler/plan.ts";
 import { printProgram } from "./compiler/print.ts";
+import { computedAgain, computedOnce } from "./compiler/recompute.ts";
 import { mergeRows } from "./compiler/rows.ts";
 import { splitReductions } from "./compiler/split.ts";
 import { debugLevel } from "./debug.ts";
@@ -32,10 +33,12 @@ export function onCompile(listener: CompileProgress | undefined): void {
 
 /** The passes of the compiler, one after another. */
 export function lower(graph: Graph, backend: Pick<Backend, "packsOperands" | "reductions">): Program {
-  const fused = fuse(graph, { packsOperands: backend.packsOperands });
-  const merged = mergeRows(fused, new Set(graph.outputs), backend.reductions);
-  const arranged = arrangeOperands(merged, graph.nodes.length);
-  return plan(graph, splitReductions(arranged, backend.reductions, graph.nodes.length));
+  const once = computedOnce(graph);
+  const buffers = once.graph.nodes.length;
+  const fused = fuse(once.graph, { packsOperands: backend.packsOperands });
+  const merged = mergeRows(fused, new Set(once.graph.outputs), backend.reductions);
+  const arranged = arrangeOperands(computedAgain(graph, once, merged), buffers);
+  return plan(once.graph, splitReductions(arranged, backend.reductions, buffers));
 }
 
 /** A program for a graph. */

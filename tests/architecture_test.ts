@@ -28,12 +28,13 @@ const layers: ReadonlyMap<string, readonly string[]> = new Map([
   ["src/cpu", ["core"]],
   ["src/webgpu", ["core"]],
   ["src/io", []],
-  ["src/data", []],
+  ["src/data", ["src/io"]],
   ["ops", ["core"]],
+  ["io", ["core", "src/io"]],
   ["src/transforms", ["core", "ops"]],
   ["src/optim", ["core", "ops"]],
-  ["models", ["core", "ops", "src/transforms", "src/optim", "src/io"]],
-  ["src/training", ["core", "ops", "src/transforms", "src/optim", "models", "src/io", "src/data"]],
+  ["models", ["core", "ops", "src/transforms", "src/optim", "src/io", "io"]],
+  ["src/training", ["core", "ops", "src/transforms", "src/optim", "models", "src/io", "io", "src/data"]],
   ["programs", ["core", "ops", "src/transforms", "src/optim", "models", "src/training"]],
 ]);
 

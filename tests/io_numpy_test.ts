@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type ArrayEntry, FileFormatError, readNpy, readWeights, writeNpy } from "../src/io/mod.ts";
 import { assertDescribed, readExpected } from "./fixtures/io/described.ts";
+import { npyFile, npyHeader, zipFile } from "./support/weight_files.ts";
 
 const FIXTURES = new URL("fixtures/io/", import.meta.url);
 const GRID = Float32Array.from({ length: 12 }, (_, i) => i);
@@ -40,6 +41,77 @@ Deno.test("readNpy() brings Fortran order into row-major order", async () => {
   const file = await readWeights(new URL("fortran.npy", FIXTURES));
   assertEquals(file.format, "npy");
   assertEquals(file.entries.get("array"), { shape: [3, 4], dtype: "f32", data: GRID });
+});
+
+Deno.test("readNpy() reads what any version of NumPy writes", () => {
+  const one = new Uint8Array(Float32Array.of(1.5).buffer);
+  const headers = [
+    npyHeader("(1,)"),
+    npyHeader("(1L,)"),
+    npyHeader("[1]"),
+    "{'shape': (1,), 'fortran_order': False, 'descr': '<f4'}",
+    "{'descr': '=f4', 'fortran_order': False, 'shape': (1,)}   \n",
+    "{'descr': 'f4', 'fortran_order': True, 'shape': (1,), }\n",
+    '{"descr": "<f4", "fortran_order": False, "shape": (1,), }\n',
+    "  {\n'descr':'<f4','fortran_order':False,'shape':(1,)}\n",
+  ];
+  for (const header of headers) {
+    for (const version of [1, 2, 3]) {
+      assertEquals(readNpy(npyFile(header, one, { version })), {
+        shape: [1],
+        dtype: "f32",
+        data: Float32Array.of(1.5),
+      });
+    }
+  }
+  for (const type of ["|i1", "<i1", ">i1", "=i1", "i1"]) {
+    const header = `{'descr': '${type}', 'fortran_order': False, 'shape': (2,), }\n`;
+    assertEquals(readNpy(npyFile(header, new Uint8Array([255, 1]))).data, Int8Array.of(-1, 1));
+  }
+});
+
+Deno.test("readNpy() refuses headers that are nearly right", () => {
+  const wrong = [
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), ",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }}",
+    "{'descr': '<f4' 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<f4', 'fortran_order': false, 'shape': (1,), }",
+    "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1.0,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1LL,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1 1), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': None, }",
+    "{'descr': '<f4', 'fortran_order': False}",
+    "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }",
+    "('<f4', False, (1,))",
+    "",
+  ];
+  for (const header of wrong) {
+    assertThrows(() => readNpy(npyFile(header)), FileFormatError, "Cannot read the NumPy file: its ", header);
+  }
+});
+
+Deno.test("readWeights() notices damage inside the arrays of an archive by their checksums", async () => {
+  const bytes = zipFile([
+    { name: "a.npy", data: npyFile(npyHeader("(1,)"), new Uint8Array(4)) },
+    { name: "b.npy", data: npyFile(npyHeader("(100,)"), new Uint8Array(400)), deflate: true },
+  ]);
+  assertEquals([...(await readWeights(bytes)).entries.keys()], ["a", "b"]);
+  const data = bytes.indexOf(0x93);
+  for (let position = data; position < data + 70; position++) {
+    const damaged = bytes.slice();
+    damaged[position]! ^= 1;
+    await assertRejects(() => readWeights(damaged), FileFormatError, "a.npy is damaged: its checksum");
+  }
+});
+
+Deno.test("readWeights() copies out of a Buffer of Node's, whose slices share its memory", async () => {
+  const { Buffer } = await import("node:buffer");
+  const buffer = Buffer.from(writeNpy({ shape: [12], dtype: "f32", data: GRID }));
+  const { data } = (await readWeights(buffer)).entries.get("array")!;
+  buffer.fill(0);
+  assertEquals(data, GRID);
 });
 
 Deno.test("readNpy() refuses big-endian numbers, objects and wrong sizes", async () => {

@@ -1,10 +1,12 @@
 // PyTorch files of both formats, made by tests/fixtures/io/make.py, and hostile ones made by hand.
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { Budget } from "../src/io/budget.ts";
 import { FileFormatError, findStateDict, readWeights, type WeightTree } from "../src/io/mod.ts";
 import { readPickle } from "../src/io/pickle.ts";
 import { TENSOR_GLOBALS } from "../src/io/torch_globals.ts";
 
 import { assertDescribed, readExpected } from "./fixtures/io/described.ts";
+import { join, latin1, legacyFile, storage, tensor, torchFile, unicode } from "./support/weight_files.ts";
 
 const FIXTURES = new URL("fixtures/io/", import.meta.url);
 for (const [name, format] of [["zip.pth", "torch"], ["legacy.pth", "torch-legacy"]] as const) {
@@ -85,17 +87,6 @@ Deno.test("readWeights() refuses what is not data, and names it", async () => {
   }
 });
 
-/** A legacy file whose main pickle is `program`. */
-function legacyFile(program: string): Uint8Array {
-  const magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-  const system = "\x80\x02}X\x0d\0\0\0little_endian\x88s.";
-  return latin1(`${magic}\x80\x02M\xe9\x03.${system}${program}\x80\x02].`);
-}
-
-function latin1(text: string): Uint8Array {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
-}
-
 Deno.test("readWeights() never calls what a pickle asks for", async () => {
   const attacks: [string, string][] = [
     ["cos\nsystem\nX\x02\0\0\0id\x85R.", "os.system"],
@@ -113,35 +104,58 @@ Deno.test("readWeights() never calls what a pickle asks for", async () => {
   assertEquals((await readWeights(legacyFile("}X\x01\0\0\0aK\x05s."))).tree, { a: 5 });
 });
 
+/** A legacy file with a storage of the numbers 3 and 4. */
+function legacyStorage(program: string): Uint8Array {
+  return legacyFile(
+    program,
+    join("\x80\x02]X\x01\0\0\x000a.", "\x02\0\0\0\0\0\0\0", "\0\0\x40\x40\0\0\x80\x40"),
+  );
+}
+
 Deno.test("readWeights() refuses tensors outside of their storage and absurd ones", async () => {
-  const storage = "(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x02NtQ";
-  const tensor = (offset: string, shape: string, stride: string): string =>
-    `}X\x01\0\0\0tctorch._utils\n_rebuild_tensor_v2\n(${storage}${offset}${shape}${stride}\x89}tRs.`;
-  const file = (program: string): Uint8Array => {
-    const head = legacyFile(program);
-    const list = latin1("\x80\x02]X\x01\0\0\x000a.");
-    const storages = new Uint8Array(16);
-    storages[0] = 2;
-    storages.set(new Uint8Array(new Float32Array([3, 4]).buffer), 8);
-    return new Uint8Array([...head.subarray(0, -4), ...list, ...storages]);
-  };
-  const good = await readWeights(file(tensor("K\0", "K\x02\x85", "K\x01\x85")));
+  const file = (options: Parameters<typeof tensor>[0]): Uint8Array =>
+    legacyStorage(`}X\x01\0\0\0t${tensor(options)}s.`);
+  const good = await readWeights(file({}));
   assertEquals(good.entries.get("t")?.data, new Float32Array([3, 4]));
-  const bad: [string, string][] = [
-    [tensor("K\x01", "K\x02\x85", "K\x01\x85"), "reads element 2 of a storage of 2"],
-    [tensor("K\0", "K\x02\x85", "K\x02\x85"), "reads element 2"],
-    [tensor("J\xff\xff\xff\xff", "K\x02\x85", "K\x01\x85"), "offset -1"],
-    [tensor("K\0", "K\x02\x85", ")"), "strides []"],
-    [tensor("K\0", "J\xff\xff\xff\x7f\x85", "K\0\x85"), "repeats a storage"],
-    [tensor("K\0", "X\x01\0\0\0x\x85", "K\0\x85"), "shape [x]"],
+  const bad: [Parameters<typeof tensor>[0], string][] = [
+    [{ offset: "K\x01" }, "reads element 2 of a storage of 2"],
+    [{ stride: "K\x02\x85" }, "reads element 2"],
+    [{ offset: "J\xff\xff\xff\xff" }, "offset -1"],
+    [{ stride: ")" }, "strides []"],
+    [{ shape: "J\xff\xff\xff\x7f\x85", stride: "K\0\x85" }, "more than 512 MiB of memory"],
+    [{ shape: "X\x01\0\0\0x\x85", stride: "K\0\x85" }, "shape [x]"],
   ];
-  for (const [program, reason] of bad) {
-    await assertRejects(() => readWeights(file(program)), FileFormatError, reason);
+  for (const [options, reason] of bad) {
+    await assertRejects(() => readWeights(file(options)), FileFormatError, reason);
   }
 });
 
+Deno.test("readWeights() reads more where the caller allows it", async () => {
+  const file = torchFile(
+    `\x80\x02}${unicode("t")}${
+      tensor({ of: storage({ type: "ByteStorage" }), shape: "J\0\0\x20\0\x85", stride: "K\0\x85" })
+    }s.`,
+    { storages: { 0: new Uint8Array([7, 0]) } },
+  );
+  const { data } = (await readWeights(file)).entries.get("t")!;
+  assertEquals([data.length, data[0], data.at(-1)], [2 ** 21, 7, 7]);
+  await assertRejects(
+    () => readWeights(file, { memory: 2 ** 20, name: "weights.pth" }),
+    FileFormatError,
+    "takes more than 1 MiB of memory, the limit for a file of its size (weights.pth)",
+  );
+});
+
+Deno.test("readWeights() keeps keys apart, and reads tuples, bytes and types as keys", async () => {
+  const { tree } = await readWeights(
+    torchFile(`\x80\x02}(K\x01K\x02\x86K\x07C\x02abK\x08ctorch\nfloat32\nK\x09\x88K\x0au.`),
+  );
+  assertEquals(tree, { "1,2": 7, ab: 8, "torch.float32": 9, true: 10 });
+});
+
 Deno.test("readPickle() reads all protocols alike and refuses loops and empty stacks", () => {
-  const read = (text: string): unknown => readPickle(latin1(text), 0, { globals: TENSOR_GLOBALS }).value;
+  const read = (text: string): unknown =>
+    readPickle(latin1(text), 0, { globals: TENSOR_GLOBALS, budget: new Budget(text.length) }).value;
   assertEquals(
     read("(dp0\nVa\np1\n(lp2\nI1\naL22L\naF0.5\naNaI01\nas."),
     new Map([["a", [1, 22, 0.5, null, true]]]),
@@ -150,6 +164,10 @@ Deno.test("readPickle() reads all protocols alike and refuses loops and empty st
   assertEquals(read("\x80\x04\x8f(K\x01K\x02\x90."), new Set([1, 2]));
   assertEquals(read("\x80\x02\x8a\0."), 0);
   assertEquals(read("\x80\x02\x8a\x01\xff."), -1);
+  assertEquals(read("\x80\x02\x8a\x03\x00\x00\x80."), -(2 ** 23));
+  assertEquals(read("\x80\x02\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00."), 2n ** 64n - 1n);
+  assertEquals(read("V\xe9\\u20ac\\u005c\\u000a\\U0001f600\n."), "é€\\\n😀");
+  assertEquals(read("X\x06\0\0\0\xef\xbb\xbfabc."), "\ufeffabc");
   for (
     const damaged of [
       "a.",

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   fromStateDict,
   initModel,
+  type Misfits,
   type Model,
   type ModelConfig,
   segment,
@@ -11,6 +12,7 @@ import {
 import { describeModel, type Parameter } from "../models/parameters.ts";
 import { modelShape } from "../models/config.ts";
 import { random, zeros } from "../ops/mod.ts";
+import { DTypeError } from "../src/errors.ts";
 import { readAll } from "../src/evaluate.ts";
 import {
   type ArrayEntry,
@@ -155,6 +157,108 @@ onCpu("fromStateDict() reads Hugging Face's names", async () => {
   const loaded = fromStateDict(encoder, { variant, base });
   await assertSameModel(loaded, { ...base, params: { ...base.params, backbone: model.params.backbone } });
 });
+
+onCpu("fromStateDict() takes names as wrappers leave them, and absent counters as 0", async () => {
+  const model = initModel(random.key(1), config);
+  const entries = await toStateDict(model);
+  const counter = "decoder.decoder.linear_fuse.bn.num_batches_tracked";
+  assert(entries.delete(counter));
+  const averaged: ArrayEntry = { shape: [], dtype: "i64", data: BigInt64Array.of(9n) };
+  for (const prefix of ["", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module."]) {
+    const wrapped = new Map([...entries].map(([name, entry]) => [prefix + name, entry]));
+    if (prefix.startsWith("module.")) wrapped.set("n_averaged", averaged);
+    await assertSameModel(fromStateDict(wrapped, { variant, classes: 3 }), model);
+    const file = await readWeights(writeSafetensors(wrapped));
+    await assertSameModel(fromStateDict(findStateDict(file.tree), { variant, classes: 3 }), model);
+  }
+  entries.set(counter, { ...averaged, data: BigInt64Array.of(7n) });
+  const counted = fromStateDict(entries, { variant, classes: 3 });
+  assertEquals(await counted.bnState.count.item(), 7);
+  // A part that is missing as a whole keeps the counter of the base.
+  const encoder = new Map([...entries].filter(([name]) => name.startsWith("backbone.")));
+  assertEquals(await fromStateDict(encoder, { variant, base: counted }).bnState.count.item(), 7);
+});
+
+onCpu("fromStateDict() takes what fits where that is wanted, and lists what does not", async () => {
+  const trained = initModel(random.key(1), config);
+  const base = initModel(random.key(2), { ...config, classes: 5 });
+  const entries = await toStateDict(trained);
+  entries.delete("backbone.norm1.bias");
+  entries.set("auxiliary.weight", entries.get("backbone.norm1.weight")!);
+  const lists: Misfits[] = [];
+  const model = fromStateDict(entries, { variant, base, onMisfits: (misfits) => lists.push(misfits) });
+  assertEquals(lists.length, 1);
+  const { missing, unexpected, misshapen } = lists[0]!;
+  assertEquals(missing, ["backbone.norm1.bias"]);
+  assertEquals(unexpected, ["auxiliary.weight"]);
+  assert(misshapen.includes("decoder.decoder.linear_pred.bias [3] instead of [5]"), misshapen.join());
+  const values = await readAll({
+    taken: model.params.backbone.stages[0]!.norm.gain,
+    trained: trained.params.backbone.stages[0]!.norm.gain,
+    kept: model.params.decoder.classify.weight,
+    base: base.params.decoder.classify.weight,
+  });
+  assertEquals(values.taken, values.trained);
+  assertEquals(values.kept, values.base);
+  // Nothing to list, nothing called.
+  const same = fromStateDict(await toStateDict(base), {
+    variant,
+    base: initModel(random.key(3), { ...config, classes: 5 }),
+    onMisfits: () => assert(false),
+  });
+  await assertSameModel(same, base);
+  assertThrows(
+    () =>
+      fromStateDict(new Map([["x", entries.get("auxiliary.weight")!]]), {
+        variant,
+        base,
+        onMisfits: () => {},
+      }),
+    FileFormatError,
+    "Cannot load the weights",
+  );
+  assertThrows(
+    () => fromStateDict(entries, { variant, onMisfits: () => {} }),
+    TypeError,
+    "needs a base model",
+  );
+});
+
+onCpu(
+  "fromStateDict() refuses values that its dtypes do not hold, and arrays that do not fit together",
+  async () => {
+    const entries = await toStateDict(initModel(random.key(1), config));
+    const counter = "decoder.decoder.linear_fuse.bn.num_batches_tracked";
+    const large = new Map(entries).set(counter, {
+      shape: [],
+      dtype: "i64",
+      data: BigInt64Array.of(2n ** 40n),
+    });
+    assertThrows(
+      () => fromStateDict(large, { variant, classes: 3 }),
+      DTypeError,
+      `Cannot load ${counter} as i32: element 0 is 1099511627776`,
+    );
+    const half = (shape: number[]): ArrayEntry => ({ shape, dtype: "f32", data: new Float32Array(64) });
+    const uneven = new Map([
+      ["encoder.patch_embeddings.0.proj.bias", half([64])],
+      ["encoder.block.0.0.attention.self.key.weight", half([8, 8])],
+      ["encoder.block.0.0.attention.self.value.weight", half([4, 16])],
+    ]);
+    assertThrows(
+      () => fromStateDict(uneven, { variant, classes: 3 }),
+      FileFormatError,
+      "rows of one size are required",
+    );
+    // Names that the patterns of Hugging Face's do not foresee.
+    for (
+      const odd of ["encoder.block.0.0.constructor", "encoder.block.0.0.toString.weight", "decode_head.x"]
+    ) {
+      const file = new Map([...uneven].slice(0, 1)).set(odd, half([64]));
+      assertThrows(() => fromStateDict(file, { variant, classes: 3 }), FileFormatError, "missing");
+    }
+  },
+);
 
 onCpu("fromStateDict() names everything that is missing, unexpected or misshapen, in one error", async () => {
   const entries = await toStateDict(initModel(random.key(1), config));

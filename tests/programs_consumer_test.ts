@@ -31,6 +31,8 @@ function assertConsumed({ code, out, err }: { code: number; out: string; err: st
   assertEquals(JSON.parse(out), {
     gradient: [2, 4, 6],
     product: 11,
+    names: ["layers.0.bias"],
+    bias: [1, 2],
     pixels: 2 * 3 * 33 * 33,
     dims: [32, 64, 160, 256],
     png: true,

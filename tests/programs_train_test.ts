@@ -1,6 +1,7 @@
 /** The three programs as processes: a run, the same run killed, interrupted and resumed, and what uses its weights. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeImage, encodeMask, readSample, sceneClasses, scenes } from "@allspark/tensor/data";
+import { loadCheckpoint } from "@allspark/tensor/training";
 import { inFolder, lastLine, run } from "./support/programs.ts";
 
 /** A run of seconds: a tiny encoder on tiny scenes, with all three phases of AllSpark. */
@@ -118,7 +119,11 @@ Deno.test("a run whose weights explode stops with the step and keeps no bad chec
     ]);
     assertEquals(code, 2, err);
     assertMatch(lastLine(err), /^Cannot go on after step 2: the loss is/);
-    assertStringIncludes(err, "There is no good checkpoint");
+    assertMatch(
+      err,
+      /^The last good checkpoint is .*\/bad\/latest\.safetensors, from before the first step$/m,
+    );
+    assertEquals((await loadCheckpoint(`${out}/bad`)).meta.step, 0);
   }));
 
 Deno.test("what cannot work is refused with sentences before training starts", async () => {

@@ -15,7 +15,7 @@ interface Counts {
 }
 
 /** Where the examples of the documentation are. */
-const DOCUMENTED = ["README.md", "mod.ts", "ops", "models", "src"];
+const DOCUMENTED = ["README.md", "mod.ts", "ops", "models", "io", "src"];
 
 const root = new URL("..", import.meta.url);
 const environment = {

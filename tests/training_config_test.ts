@@ -103,6 +103,61 @@ Deno.test("wrong values get one sentence each, with option, value and what would
   assertEquals(problems("--checkpointing", "maybe"), [
     "Cannot use --checkpointing maybe: on or off is required",
   ]);
+  assertEquals(problems("--lr=", "--val= ", "--config=", "--learn="), [
+    "Cannot use --lr without a value: a number above 0 is required",
+    "Cannot use --val without a value: a number above 0 and below 1 is required",
+    "Cannot use --config without a value: the path of a JSON file is required",
+    "Cannot use --learn=: there is no such option; --help lists the options",
+  ]);
+});
+
+Deno.test("numbers are refused where the device's numbers leave their range", () => {
+  const cases: [args: string[], problem: string][] = [
+    [
+      ["--lr", "1e39"],
+      "--lr 1e39: in f32, with which the device computes, it is Infinity; a number above 0 is required",
+    ],
+    [
+      ["--lr", "1e-60"],
+      "--lr 1e-60: in f32, with which the device computes, it is 0; a number above 0 is required",
+    ],
+    [
+      ["--momentum", "0.99999999999"],
+      "--momentum 0.99999999999: in f32, with which the device computes, it is 1; a number of at least 0 and below 1 is " +
+      "required",
+    ],
+    [
+      ["--lr", "1e38", "--lr-multiplier", "10"],
+      "--lr 1e+38 with --lr-multiplier 10: their product is infinite in f32, with which the device computes; at most " +
+      "3.4e38 is possible",
+    ],
+    [["--steps", "2147483648"], "--steps 2147483648: at most 2147483647 is possible"],
+    [["--workers", "100000"], "--workers 100000: at most 64 is possible"],
+    [["--val-scenes", "1e12"], "--val-scenes 1e12: at most 1000000 is possible"],
+  ];
+  for (const [args, problem] of cases) assertEquals(problems(...args), [`Cannot use ${problem}`]);
+  assertEquals(config("--ohem-threshold", "0.1", "--difficulty", "1", "--lr", "3.4e38").ohemThreshold, 0.1);
+});
+
+Deno.test("encoders and images of impossible sizes are refused with what is wrong in them", () => {
+  const cases: [value: string, problem: string][] = [
+    ["8,17,40,64:1,1,1,1", "stage 2 has 17 channels and 2 attention heads; a multiple of 2 is required"],
+    ["8,16,24,32:1,1,1,1", "stage 3 has 24 channels and 5 attention heads; a multiple of 5 is required"],
+    ["8,16,40,64:1,1,0,1", "stage 3 has no blocks; at least 1 is required"],
+    ["0,16,40,64:1,1,1,1", "stage 1 has 0 channels and 1 attention heads; a multiple of 1 is required"],
+  ];
+  for (const [value, problem] of cases) {
+    assertEquals(problems("--variant", value), [`Cannot use --variant ${value}: ${problem}`]);
+  }
+  assertEquals(problems("--image-size", "99999x99999"), [
+    "Cannot use --image-size 99999x99999: an image of that size alone takes 120.0 GB of memory; at most 8192 pixels on " +
+    "each side are possible",
+  ]);
+  for (const name of ["../x", "a/b", "a\\b", ".", "..", "x".repeat(201)]) {
+    assertEquals(problems("--name", name), [
+      `Cannot use --name ${name}: a name without slashes, of at most 200 bytes, is required`,
+    ]);
+  }
 });
 
 Deno.test("unknown options get the nearest name, stray words a hint", () => {
@@ -112,6 +167,8 @@ Deno.test("unknown options get the nearest name, stray words a hint", () => {
   assertEquals(problems("--learningrate=0.1"), [
     "Cannot use --learningrate=0.1: there is no such option; --help lists the options",
   ]);
+  assertEquals(problems("-lr", "3"), ["Cannot use -lr: there is no such option; did you mean --lr"]);
+  assertEquals(problems("-x"), ["Cannot use -x: there is no such option; --help lists the options"]);
   assertEquals(problems("photos"), [
     "Cannot use photos: an option in front of it is required, as in --name photos",
   ]);
@@ -155,7 +212,34 @@ Deno.test("wrong configuration files get sentences with their path", () => {
     "[1]",
     (path) => assertStringIncludes(problems("--config", path)[0]!, "an object with an option per key"),
   );
-  assertStringIncludes(problems("--config", "/no/such.json")[0]!, "Cannot read /no/such.json");
+  assertEquals(problems("--config", "/no/such.json"), [
+    "Cannot read /no/such.json: no such file; a JSON file of options is required",
+  ]);
+  assertEquals(problems("--config", "/tmp"), [
+    "Cannot read /tmp: it is a folder, not a file; a JSON file of options is required",
+  ]);
+  if (Deno.build.os === "linux") {
+    assertEquals(problems("--config", "/dev/zero"), [
+      "Cannot read /dev/zero: it is a device; a JSON file of options is required",
+    ]);
+  }
+  withFile(
+    JSON.stringify(Object.fromEntries(Array.from({ length: 1000 }, (_, k) => [`x${k}`, "y".repeat(999)]))),
+    (path) => {
+      const all = problems("--config", path);
+      assertEquals(all.length, 21);
+      assert(all.every((problem) => problem.length < 300));
+    },
+  );
+  withFile(
+    "x".repeat(2 ** 20 + 1),
+    (path) => assertStringIncludes(problems("--config", path)[0]!, "it has 1048577 bytes"),
+  );
+  withFile(`\ufeff{ "crop": 33 }`, (path) => assertEquals(config("--config", path).crop, 33));
+  withFile(
+    `{ "__proto__": 1, "constructor": {}, "toString": 2 }`,
+    (path) => assertEquals(problems("--config", path).length, 3),
+  );
   assertStringIncludes(problems("--config")[0]!, "Cannot use --config without a value");
 });
 

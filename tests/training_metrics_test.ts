@@ -7,7 +7,10 @@ import {
   scores,
   slidingWindows,
 } from "../src/training/metrics.ts";
+import { FileFormatError } from "../src/io/array.ts";
+import { WriteError } from "../src/training/checkpoint_files.ts";
 import { openMetrics, readMetrics } from "../src/training/metrics_log.ts";
+import { inFolder } from "./support/folders.ts";
 import { loadGolden } from "./support/golden.ts";
 import { iouTable, percent, textTable } from "../src/training/table.ts";
 
@@ -106,7 +109,7 @@ Deno.test("the metrics log keeps complete lines up to a step", async () => {
     (await openMetrics(path)).close();
     assertEquals(await readMetrics(path), []);
     await Deno.writeTextFile(path, `words\n{"step":1}\n`);
-    await assertRejects(() => readMetrics(path), SyntaxError, `Cannot read line 1 of ${path}`);
+    await assertRejects(() => readMetrics(path), FileFormatError, `Cannot read line 1 of ${path}`);
     assertEquals(await readMetrics(`${folder}/absent`), []);
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -125,3 +128,67 @@ Deno.test("tables align words to the left and numbers to the right", () => {
     "class  IoU %\n─────  ─────\nroad   50.00\ntree   50.00",
   );
 });
+
+Deno.test("openMetrics() says which steps a file has lost, and goes on without them", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/metrics.jsonl`;
+    const lines = Array.from({ length: 8 }, (_, k) => JSON.stringify({ step: k + 1, loss: k }));
+    lines.splice(4, 0, JSON.stringify({ step: 4, meanIoU: 0.5 }));
+    const cases: [string | undefined, string | undefined, number[]][] = [
+      [lines.join("\n") + "\n", undefined, [1, 2, 3, 4, 4, 5, 6]],
+      // A crash has left zeros behind.
+      [lines.slice(0, 7).join("\n") + "\n" + "\0".repeat(100) + "\n", undefined, [1, 2, 3, 4, 4, 5, 6]],
+      [undefined, `step 1 to 6 are missing in ${path}, which was cut or removed`, []],
+      ["", `step 1 to 6 are missing in ${path}, which was cut or removed`, []],
+      [lines.slice(0, 3).join("\n"), `step 3 to 6 are missing in ${path}, which was cut or removed`, [1, 2]],
+      [
+        [lines[0], "{", ...lines.slice(2, 5), "[]", lines[6], ""].join("\n"),
+        `step 2 and 5 are missing in ${path}, where line 2 and 6 cannot be read`,
+        [1, 3, 4, 4, 6],
+      ],
+    ];
+    for (const [content, note, steps] of cases) {
+      if (content === undefined) await Deno.remove(path);
+      else await Deno.writeTextFile(path, content);
+      using log = await openMetrics(path, { keepUntil: 6 });
+      assertEquals(log.note, note && `The metrics of ${note}; the run goes on without them`);
+      assertEquals((await readMetrics(path)).map(({ step }) => step), steps);
+    }
+    await Deno.writeTextFile(path, lines.join("\n") + "\n");
+    using log = await openMetrics(path, { keepUntil: 4, evaluatedUntil: 0 });
+    assertEquals(log.note, undefined);
+    assertEquals((await readMetrics(path)).length, 4, "an evaluation that is made again is forgotten");
+    await Deno.mkdir(`${folder}/sub`);
+    await assertRejects(() => readMetrics(`${folder}/sub`), FileFormatError, "it is a folder");
+    await assertRejects(
+      () => openMetrics(`${folder}/none/file`),
+      WriteError,
+      `Cannot write ${folder}/none/file`,
+    );
+  }));
+
+Deno.test("lines that a full disk refuses are written once it takes them, each once", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/metrics.jsonl`;
+    using log = await openMetrics(path);
+    const { writeSync } = Deno.FsFile.prototype;
+    let room = 20;
+    Deno.FsFile.prototype.writeSync = function (bytes: Uint8Array): number {
+      if (room === 0) throw new Error("No space left on device (os error 28)");
+      const written = writeSync.call(this, bytes.subarray(0, room));
+      room -= written;
+      return written;
+    };
+    try {
+      for (let step = 1; step <= 3; step++) log.append({ step, loss: step });
+      assertEquals(log.failure?.message, `Cannot write ${path}: no space left on device`);
+      await assertRejects(() => log.flush(), WriteError, "no space left on device");
+      room = Infinity;
+      log.append({ step: 4, loss: 4 });
+    } finally {
+      Deno.FsFile.prototype.writeSync = writeSync;
+    }
+    assertEquals(log.failure, undefined);
+    await log.flush();
+    assertEquals((await readMetrics(path)).map(({ loss }) => loss), [1, 2, 3, 4]);
+  }));

@@ -169,6 +169,51 @@ Deno.test("an evaluation between two steps does not count as their time in image
   assertMatch(screen(output.text)[0]!, / 16\.0 images\/s/);
 });
 
+Deno.test("steps that are told together count over the time between two such moments", () => {
+  const output = fake(true);
+  using progress = new Progress(output);
+  progress.start({ total: 1000, imagesPerStep: 8 });
+  let step = 0;
+  const burst = (milliseconds: number): void => {
+    output.time += milliseconds;
+    for (let k = 0; k < 16; k++) {
+      output.time += 0.1;
+      progress.update({ step: ++step, loss: 1, lr: 1 });
+    }
+  };
+  burst(20_000);
+  assert(!output.text.includes("images/s"), "one moment says nothing about the speed");
+  assert(!output.text.includes(" left"), "nor about the time left");
+  for (let k = 0; k < 3; k++) {
+    burst(1600);
+    if (k > 0) assertMatch(screen(output.text)[0]!, / 79\.9 images\/s/, "in the middle of a burst, too");
+  }
+  output.time += 500;
+  progress.tick();
+  // 16 steps of 8 images in 1601.6 ms.
+  assertMatch(
+    screen(output.text)[0]!,
+    /step {3}64\/1000 {2}loss 1\.0000 {2}1 min 34 s left {2}79\.9 images\/s/,
+  );
+  progress.stage("evaluating");
+  output.time += 60_000;
+  progress.steps(step);
+  burst(800);
+  output.time += 500;
+  progress.tick();
+  assertMatch(screen(output.text)[0]!, /step {3}80\/1000 .* 160 images\/s/);
+});
+
+Deno.test("what files say is shown on the terminal, not obeyed, and not at any length", () => {
+  const output = fake(false);
+  using progress = new Progress(output);
+  progress.stage("reading \x1b[2Ja.png");
+  progress.note("image \x1b]0;title\x07 " + "x".repeat(10_000));
+  assertEquals(output.text.replaceAll("\n", "").match(/\p{Cc}/u), null);
+  assertMatch(output.text, /reading \\u001b\[2Ja\.png/);
+  assert(output.text.length < 2200);
+});
+
 Deno.test("duration() is short and has units", () => {
   assertEquals([0.4, 59, 65, 3599.7, 7380].map(duration), [
     "0 s",

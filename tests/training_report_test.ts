@@ -41,6 +41,28 @@ Deno.test("two strings draw differently on a machine without fonts", async () =>
   }
 });
 
+Deno.test("the font's folder may be tidied up under a long run, and is named where it cannot be written", async () => {
+  const evaluate = async (code: string, env: Record<string, string>) => {
+    const font = new URL("../src/training/font.ts", import.meta.url);
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", "--no-check", `const { prepareFont } = await import("${font}"); ${code}`],
+      cwd: new URL("..", import.meta.url),
+      env: { NO_COLOR: "1", ...env },
+    }).output();
+    return { success, said: new TextDecoder().decode(stderr) };
+  };
+  const tidied = await evaluate(
+    `prepareFont(); Deno.removeSync(Deno.env.get("FONTCONFIG_FILE").replace("/fonts.conf", ""), { recursive: true });`,
+    {},
+  );
+  assertEquals(tidied, { success: true, said: "" });
+  const { said } = await evaluate("prepareFont();", { TMPDIR: "/no/such/folder" });
+  assertStringIncludes(
+    said,
+    "WriteError: Cannot write the font of the pictures to /no/such/folder: there is no such folder",
+  );
+});
+
 Deno.test("lineChart() draws every series to scale and leaves empty panels out", () => {
   const svg = lineChart({
     title: "a < b",

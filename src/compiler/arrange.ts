@@ -9,7 +9,7 @@
 import { contiguousStrides } from "./affine.ts";
 import { forEachExpr, type Load, loadsOf, mapExpr } from "./expression.ts";
 import type { Fused } from "./fuse.ts";
-import { type Affine, type Expr, type Fold, points, type ProgramBuffer } from "./kernel.ts";
+import { type Affine, type Expr, type Fold, points } from "./kernel.ts";
 import type { Launches } from "./plan.ts";
 import { mostBuffers } from "./rows.ts";
 
@@ -29,8 +29,8 @@ interface Arrangement {
 }
 
 /** Adds the kernels that bring operands into order, each before its first reader. `first` = a number no buffer has yet. */
-export function arrangeOperands(launches: readonly Fused[], first: number): Launches {
-  const extra = new Map<number, Pick<ProgramBuffer, "length" | "dtype">>();
+export function arrangeOperands({ launches, ...given }: Launches, first: number): Launches {
+  const extra = new Map(given.extra);
   const known = new Map<string, number>();
   const arranged = launches.flatMap((launch): Fused[] => {
     const { kernel } = launch;

@@ -42,6 +42,8 @@ export interface MemoryStats {
   readonly liveBuffers: number;
   /** Bytes given back and kept for reuse. */
   readonly pooledBytes: number;
+  /** Most bytes that the device can hold, where that is known. */
+  readonly limitBytes?: number;
 }
 
 /** A device. */

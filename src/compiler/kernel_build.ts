@@ -329,13 +329,11 @@ export class KernelBuild {
     guards: readonly Guard[],
     atRoot: boolean,
   ): Expr {
-    const [input, ...before] = node.inputs;
-    // Further inputs are only there to have been computed first.
-    for (const earlier of before) this.#time = Math.max(this.#time, earlier);
-    const source = this.fuser.node(input!);
+    const input = node.inputs[0]!;
+    const source = this.fuser.node(input);
     const linear = (): Expr =>
-      this.#load(scope, input!, scope.forms.address(position, contiguousStrides(node.shape)), guards);
-    if (node.op!.name === "reshape" && this.fuser.isRealised(input!)) return linear();
+      this.#load(scope, input, scope.forms.address(position, contiguousStrides(node.shape)), guards);
+    if (node.op!.name === "reshape" && this.fuser.isRealised(input)) return linear();
     try {
       const { forms, guards: inner = [], fill = 0 } = lowering.place(
         position,
@@ -343,13 +341,13 @@ export class KernelBuild {
         source,
         scope.forms,
       );
-      return this.#placed(scope, input!, forms, inner, fill, guards, atRoot);
+      return this.#placed(scope, input, forms, inner, fill, guards, atRoot);
     } catch (request) {
       if (!(request instanceof NotAffine)) throw request;
-      this.fuser.realise(input!);
+      this.fuser.realise(input);
       return node.op!.name === "reshape" ? linear() : this.emit(
         scope,
-        input!,
+        input,
         lowering.place(position, node.params, source, scope.forms).forms,
         guards,
         false,

@@ -238,7 +238,8 @@ export class CpuDevice implements Backend {
 
   memory(): MemoryStats {
     const pooledBytes = this.#heap.pooledBytes + (this.#arena?.bytes ?? 0);
-    return { liveBytes: this.#liveBytes, liveBuffers: this.#liveBuffers, pooledBytes };
+    const { limitBytes } = this.#heap;
+    return { liveBytes: this.#liveBytes, liveBuffers: this.#liveBuffers, pooledBytes, limitBytes };
   }
 
   close(): Promise<void> {

@@ -93,6 +93,11 @@ export class SharedHeap {
     this.#pooledBytes += region.bytes;
   }
 
+  /** The size beyond which the memory does not grow. */
+  get limitBytes(): number {
+    return this.#maximumBytes;
+  }
+
   /** Sentence for an allocation that found no room. */
   outOfMemory(bytes: number): OutOfMemoryError {
     const held = this.#top - heapStart - this.#pooledBytes;

@@ -134,9 +134,8 @@ function pngHeader(bytes: Uint8Array): Omit<Header, "endsWell"> | undefined {
   return { width: view.getUint32(16), height: view.getUint32(20), format: "png" };
 }
 
-/** Where a PNG says its bits per channel and whether it is interlaced: after signature, chunk head and size. */
+/** Where a PNG says its bits per channel: after signature, chunk head and size. */
 const depthByte = 24;
-const interlaceByte = 28;
 
 /**
  * Why a file cannot be a mask, as far as its first bytes tell.
@@ -147,12 +146,8 @@ const interlaceByte = 28;
 export function maskHeaderProblem(bytes: Uint8Array): string | undefined {
   if (bytes.length === 0) return "it is empty";
   if (!isPng(bytes)) return "it is not a PNG file; other formats change class ids at edges";
-  if (bytes.length < 33) return "it is cut within its header";
+  if (bytes.length < 33) return "it is cut off within its header";
   if (bytes[depthByte] === 16) return "it has 16 bits per channel; at most 8 are possible";
-  // The PNG reader garbles these.
-  if (bytes[depthByte]! < 8 && bytes[interlaceByte] === 1) {
-    return `it is interlaced with ${bytes[depthByte]} bits; save it plainly`;
-  }
   return undefined;
 }
 

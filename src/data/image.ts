@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { decode, type DecodedPng, encode } from "fast-png";
+import { type DecodedPng, encode } from "fast-png";
 import sharp from "sharp";
 import { DataError, reason } from "./errors.ts";
 import { jpegHeader, maskHeaderProblem, whyUnread } from "./headers.ts";
 import { checkIds, classesOfColors, classesOfSamples, type MaskOptions } from "./mask_values.ts";
 import { type ImageArray, type MaskArray, newMask } from "./pixels.ts";
+import { decodePng } from "./png.ts";
 
 export { colorTable, type MaskOptions } from "./mask_values.ts";
 
@@ -22,9 +23,9 @@ export type Color = readonly [red: number, green: number, blue: number];
  * get three equal channels and an alpha channel is dropped. Of CMYK (JPEG and TIFF with 8 bits per channel) the RGB values
  * are (255 - C) (255 - K) / 255 and so on, rounded, which are Pillow's to the bit.
  *
- * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, SVG.
+ * @param path A file that sharp reads: JPEG, PNG, WebP, TIFF, GIF, AVIF, of at most 268 million pixels.
  * @returns The image.
- * @throws {DataError} If the file is absent or cannot be decoded.
+ * @throws {DataError} If the file is absent or cannot be decoded, or is a drawing (SVG).
  */
 export async function readImage(path: string): Promise<ImageArray> {
   return await decodeImage(await readFile(path, "image"), path);
@@ -41,17 +42,29 @@ export async function readImage(path: string): Promise<ImageArray> {
 export async function decodeImage(bytes: Uint8Array, name = "image"): Promise<ImageArray> {
   try {
     if (bytes.length === 0) throw new DataError("it is empty");
+    if (isDrawing(bytes)) {
+      throw new DataError("it is an SVG drawing, not a picture of pixels; save it as PNG");
+    }
     if (await isCmyk(bytes)) return await decodeCmyk(bytes);
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: "error" })
       .removeAlpha()
       .toColourspace("srgb")
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true });
-    // The buffer may be a part of Node's pool, and workers hand arrays over whole.
-    return { width: info.width, height: info.height, data: new Uint8Array(data) };
+    // Workers hand arrays over whole. A small buffer may be a part of Node's pool; a large one is not copied.
+    const isWhole = data.byteLength === data.buffer.byteLength;
+    const { width, height } = info;
+    return { width, height, data: isWhole ? new Uint8Array(data.buffer) : new Uint8Array(data) };
   } catch (error) {
     throw new DataError(`Cannot read image ${name}: ${whyUnread(error)}`, { cause: error, file: name });
   }
+}
+
+/** Whether the bytes are SVG, packed or not: a program, of which 200 bytes may draw for hours. */
+function isDrawing(bytes: Uint8Array): boolean {
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return true;
+  // Every other format that is read begins with bytes that are no text.
+  return new TextDecoder().decode(bytes.subarray(0, 1000)).trimStart().startsWith("<");
 }
 
 /** Whether a picture has inks for channels, which of the formats only JPEG and TIFF can have. */
@@ -127,7 +140,7 @@ export function decodeMask(bytes: Uint8Array, options: MaskOptions = {}, name = 
   if (problem !== undefined) refuse(problem);
   let png: DecodedPng;
   try {
-    png = decode(bytes, { checkCrc: true });
+    png = decodePng(bytes);
   } catch (error) {
     return refuse(whyUnread(error), error);
   }

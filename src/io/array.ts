@@ -7,6 +7,9 @@
  *
  * @module
  */
+import { ARRAY_BYTES, type Budget } from "./budget.ts";
+
+export { FileFormatError } from "./errors.ts";
 
 /** Names of the element types in weight files. */
 export type ArrayDType =
@@ -47,56 +50,79 @@ export interface ArrayEntry {
   readonly data: ArrayData;
 }
 
-/** A weight file that is damaged, malicious, or of a kind that is not read. */
-export class FileFormatError extends Error {
-  /** Name of the class, as it appears before the message. */
-  override name = "FileFormatError";
-}
+/** A constructor of arrays over memory. */
+type ArrayType = {
+  new (buffer: ArrayBufferLike, offset: number, length: number): ArrayData;
+  readonly BYTES_PER_ELEMENT: number;
+};
 
 /** How the elements of one type are stored. */
 interface Storage {
-  readonly bytes: number;
-  readonly view: (buffer: ArrayBufferLike, offset: number, length: number) => ArrayData;
-  /** Conversions for types whose stored form is not what the caller gets. */
-  readonly widen?: (stored: ArrayData) => ArrayData;
+  readonly array: ArrayType;
+  /** Conversions for types whose stored form is not what the caller gets, which is a `Float32Array`. */
+  readonly widen?: (stored: ArrayData) => Float32Array;
   readonly narrow?: (values: ArrayData) => ArrayBufferView;
 }
 
 const STORAGE: Record<ArrayDType, Storage> = {
-  f64: { bytes: 8, view: (buffer, offset, length) => new Float64Array(buffer, offset, length) },
-  f32: { bytes: 4, view: (buffer, offset, length) => new Float32Array(buffer, offset, length) },
+  f64: { array: Float64Array },
+  f32: { array: Float32Array },
   f16: {
-    bytes: 2,
-    view: (buffer, offset, length) => new Uint16Array(buffer, offset, length),
+    array: Uint16Array,
     widen: (stored) =>
       new Float32Array(new Float16Array(stored.buffer as ArrayBuffer, stored.byteOffset, stored.length)),
     narrow: (values) => Float16Array.from(values as Float32Array),
   },
-  bf16: {
-    bytes: 2,
-    view: (buffer, offset, length) => new Uint16Array(buffer, offset, length),
-    widen: widenBfloat16,
-    narrow: narrowBfloat16,
-  },
-  i64: { bytes: 8, view: (buffer, offset, length) => new BigInt64Array(buffer, offset, length) },
-  i32: { bytes: 4, view: (buffer, offset, length) => new Int32Array(buffer, offset, length) },
-  i16: { bytes: 2, view: (buffer, offset, length) => new Int16Array(buffer, offset, length) },
-  i8: { bytes: 1, view: (buffer, offset, length) => new Int8Array(buffer, offset, length) },
-  u64: { bytes: 8, view: (buffer, offset, length) => new BigUint64Array(buffer, offset, length) },
-  u32: { bytes: 4, view: (buffer, offset, length) => new Uint32Array(buffer, offset, length) },
-  u16: { bytes: 2, view: (buffer, offset, length) => new Uint16Array(buffer, offset, length) },
-  u8: { bytes: 1, view: (buffer, offset, length) => new Uint8Array(buffer, offset, length) },
-  bool: { bytes: 1, view: (buffer, offset, length) => new Uint8Array(buffer, offset, length) },
+  bf16: { array: Uint16Array, widen: widenBfloat16, narrow: narrowBfloat16 },
+  i64: { array: BigInt64Array },
+  i32: { array: Int32Array },
+  i16: { array: Int16Array },
+  i8: { array: Int8Array },
+  u64: { array: BigUint64Array },
+  u32: { array: Uint32Array },
+  u16: { array: Uint16Array },
+  u8: { array: Uint8Array },
+  bool: { array: Uint8Array },
 };
+
+/** The class of the arrays that callers get for a type. */
+export function arrayType(dtype: ArrayDType): ArrayType {
+  const { array, widen } = STORAGE[dtype];
+  return widen ? Float32Array : array;
+}
+
+/** Whether a value from a file is the name of an element type. */
+export function isArrayDType(value: unknown): value is ArrayDType {
+  return typeof value === "string" && Object.hasOwn(STORAGE, value);
+}
 
 /** Bytes that one element takes in a file. */
 export function bytesPerElement(dtype: ArrayDType): number {
-  return STORAGE[dtype].bytes;
+  return STORAGE[dtype].array.BYTES_PER_ELEMENT;
+}
+
+/** Most axes of an array, as in NumPy and PyTorch. */
+export const MAX_AXES = 64;
+
+/** Whether a value from a file is the sizes of an array's axes. */
+export function isShape(value: unknown): value is number[] {
+  return isSizes(value) && value.length <= MAX_AXES;
+}
+
+/** Whether a value from a file is a list of whole numbers of at least 0. */
+export function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(isSize);
+}
+
+/** Whether a value from a file is a whole number of at least 0. */
+export function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** Number of elements of a shape; 1 for an empty one. */
 export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+  // Sizes beside a 0 may be so large that their product is infinite.
+  return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }
 
 /**
@@ -106,10 +132,40 @@ export function elementCount(shape: readonly number[]): number {
  * @param dtype Type of the elements.
  */
 export function decodeElements(bytes: Uint8Array, dtype: ArrayDType): ArrayData {
-  const { bytes: size, view, widen } = STORAGE[dtype];
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
-  const stored = view(aligned.buffer, aligned.byteOffset, aligned.byteLength / size);
-  return widen ? widen(stored) : stored;
+  return widened(storedElements(bytes, dtype), dtype);
+}
+
+/** The elements as they are stored: f16 and bf16 as whole numbers of 16 bits. They may share the bytes' memory. */
+export function storedElements(bytes: Uint8Array, dtype: ArrayDType): ArrayData {
+  const { array } = STORAGE[dtype];
+  const size = array.BYTES_PER_ELEMENT;
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  return new array(aligned.buffer, aligned.byteOffset, aligned.byteLength / size);
+}
+
+/** Stored elements as the caller gets them. */
+export function widened(stored: ArrayData, dtype: ArrayDType): ArrayData {
+  return STORAGE[dtype].widen?.(stored) ?? stored;
+}
+
+/**
+ * The elements in a part of a file, as an array with memory of its own.
+ *
+ * @param bytes A whole number of elements.
+ * @param dtype Type of the elements.
+ * @param budget What the file may still cost.
+ */
+export function copyElements(bytes: Uint8Array, dtype: ArrayDType, budget: Budget): ArrayData {
+  spendOnArray(bytes.length / bytesPerElement(dtype), dtype, budget);
+  // Not a slice, which of a Buffer of Node's would share its memory.
+  return decodeElements(new Uint8Array(bytes), dtype);
+}
+
+/** Counts an array that is about to be made: its stored elements, and the widened ones where they differ. */
+export function spendOnArray(count: number, dtype: ArrayDType, budget: Budget): void {
+  const { array, widen } = STORAGE[dtype];
+  const bytes = array.BYTES_PER_ELEMENT + (widen ? Float32Array.BYTES_PER_ELEMENT : 0);
+  budget.spend(ARRAY_BYTES + count * bytes);
 }
 
 /** Little-endian bytes of an entry's elements, as a file holds them. */
@@ -133,7 +189,7 @@ export function toFloat32(entry: ArrayEntry): Float32Array {
 
 /** Throws unless the entry's data has the type and the length that its dtype and shape announce. */
 export function checkEntry(name: string, entry: ArrayEntry): void {
-  const expected = decodeElements(new Uint8Array(0), entry.dtype).constructor;
+  const expected = arrayType(entry.dtype) as unknown as { readonly name: string };
   if (entry.data.constructor !== expected) {
     throw new TypeError(
       `Cannot write ${name}: its dtype is ${entry.dtype} but its data is a ${entry.data.constructor.name}; ` +

@@ -11,14 +11,16 @@
  * @module
  * @see https://github.com/python/cpython/blob/main/Lib/pickletools.py for the operations
  */
-import { FileFormatError } from "./array.ts";
+import { type Budget, CONTAINER_BYTES, NAME_BYTES, VALUE_BYTES } from "./budget.ts";
+import { brief, FileFormatError, shown } from "./errors.ts";
+import { latin1 } from "./latin1.ts";
 
 /** Something that a pickle may name: a function, a class, or a constant. */
 export interface PickleGlobal {
   /** `module.name` as in the file. */
   readonly name: string;
-  /** What calling it gives; absent if it cannot be called. */
-  readonly call?: (...args: unknown[]) => unknown;
+  /** What calling it gives, or undefined if it cannot be called so; absent if it cannot be called at all. */
+  readonly call?: (args: readonly unknown[]) => unknown;
   /** What the caller wants to know about it, such as the element type of a storage class. */
   readonly value?: unknown;
 }
@@ -35,6 +37,8 @@ export interface PickleOptions {
   readonly globals: ReadonlyMap<string, PickleGlobal>;
   /** Gives the object behind a persistent identifier; without it there may be none. */
   readonly persistentLoad?: (id: unknown) => unknown;
+  /** What the file may still cost. */
+  readonly budget: Budget;
 }
 
 /** A value read from a pickle, and where the pickle ended. */
@@ -60,7 +64,7 @@ export function readPickle(bytes: Uint8Array, start: number, options: PickleOpti
 /** One step of the machine. */
 type Operation = (machine: Machine) => void;
 
-const TEXT = new TextDecoder("utf-8", { fatal: true });
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** The stack machine: bytes to read, a stack, the stacks set aside by marks, and remembered values. */
 class Machine {
@@ -83,7 +87,8 @@ class Machine {
     for (;;) {
       const code = this.byte();
       if (code === STOP) return { value: this.pop(), end: this.#position };
-      const operation = OPERATIONS.get(code);
+      const operation = OPERATIONS[code];
+      this.options.budget.spend(VALUE_BYTES);
       if (!operation) {
         this.fail(`operation 0x${code.toString(16).padStart(2, "0")} is not one that files of weights use`);
       }
@@ -109,7 +114,14 @@ class Machine {
     return this.stack.at(-1);
   }
 
+  /** Pushes a new list, dictionary or set. */
+  pushContainer(value: unknown): void {
+    this.options.budget.spend(CONTAINER_BYTES);
+    this.push(value);
+  }
+
   mark(): void {
+    this.options.budget.spend(CONTAINER_BYTES);
     this.#marked.push(this.stack);
     this.stack = [];
   }
@@ -160,10 +172,19 @@ class Machine {
     return this.#view.getFloat64(this.#position - 8, false);
   }
 
-  text(length: number): string {
+  /** A copy of the next bytes. */
+  bytes(length: number): Uint8Array {
     const bytes = this.take(length);
+    this.options.budget.spend(CONTAINER_BYTES + length);
+    return new Uint8Array(bytes);
+  }
+
+  text(length: number, decode: (bytes: Uint8Array) => string = utf8): string {
+    const bytes = this.take(length);
+    // Two bytes for each character, as JavaScript may need.
+    this.options.budget.spend(NAME_BYTES + 2 * length);
     try {
-      return TEXT.decode(bytes);
+      return decode(bytes);
     } catch (cause) {
       throw new FileFormatError(`Cannot read the pickle at byte ${this.#position}: a text is not UTF-8`, {
         cause,
@@ -171,20 +192,32 @@ class Machine {
     }
   }
 
-  line(): string {
+  line(decode?: (bytes: Uint8Array) => string): string {
     const end = this.#bytes.indexOf(0x0a, this.#position);
     if (end < 0) this.fail("a line does not end");
-    const text = this.text(end - this.#position);
+    const text = this.text(end - this.#position, decode);
     this.#position++;
     return text;
   }
 
+  /** The number of a remembered value as text, in protocol 0. */
+  index(): number {
+    const text = this.line();
+    if (!/^\d{1,15}$/.test(text)) this.fail(`"${shown(text)}" is no number of a value`);
+    return Number(text);
+  }
+
   global(module: unknown, name: unknown): void {
+    if (typeof module !== "string" || typeof name !== "string") {
+      this.fail("it asks for something without a name");
+    }
     const full = `${module}.${name}`;
     const found = this.options.globals.get(full);
     if (!found) {
       throw new FileFormatError(
-        `Cannot read the pickle: it asks for ${full}, which could execute code; only arrays, numbers, texts, lists ` +
+        `Cannot read the pickle: it asks for ${
+          shown(full)
+        }, which could execute code; only arrays, numbers, texts, lists ` +
           `and dictionaries are read`,
       );
     }
@@ -194,16 +227,19 @@ class Machine {
   call(target: unknown, args: unknown): void {
     const called = target as PickleGlobal | null;
     if (typeof called?.call !== "function" || !Array.isArray(args)) {
-      this.fail(`it calls ${called?.name ?? String(target)}, which is no function`);
+      this.fail(`it calls ${isGlobal(target) ? target.name : brief(target)}, which is no function`);
     }
-    try {
-      this.push(called.call(...args));
-    } catch (cause) {
-      if (cause instanceof FileFormatError) throw cause;
-      throw new FileFormatError(`Cannot read the pickle: it calls ${called.name} with unusable arguments`, {
-        cause,
-      });
-    }
+    // What is called may copy its arguments, and the same ones may be given again and again.
+    for (const arg of args) this.options.budget.spend(sizeOf(arg));
+    const result = called.call(args);
+    if (result === undefined) this.fail(`it calls ${called.name} with unusable arguments`);
+    this.pushContainer(result);
+  }
+
+  /** Remembers the value on top under a number. */
+  keep(index: number): void {
+    this.options.budget.spend(NAME_BYTES);
+    this.memo.set(index, this.top());
   }
 
   recall(index: number): void {
@@ -216,6 +252,7 @@ class Machine {
     if (!(target instanceof Map) || items.length % 2 !== 0) {
       this.fail("it sets items of something that is no dict");
     }
+    this.options.budget.spend(NAME_BYTES * items.length / 2);
     for (let i = 0; i < items.length; i += 2) target.set(items[i], items[i + 1]);
   }
 
@@ -228,6 +265,7 @@ class Machine {
   add(items: readonly unknown[]): void {
     const target = this.top();
     if (!(target instanceof Set)) this.fail("it adds to something that is no set");
+    this.options.budget.spend(NAME_BYTES * items.length);
     for (const item of items) target.add(item);
   }
 
@@ -245,15 +283,43 @@ class Machine {
   }
 }
 
+/** Short texts are plain ASCII nearly always, which a call of the decoder costs more than. */
+function utf8(bytes: Uint8Array): string {
+  if (bytes.length > 64 || bytes.some((byte) => byte > 0x7f)) return UTF8.decode(bytes);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
 function isPickleObject(value: unknown): value is PickleObject {
   return typeof value === "object" && value !== null && "setState" in value;
 }
 
-/** A two's-complement little-endian integer of any length. */
-function longInteger(bytes: Uint8Array): number | bigint {
-  let value = 0n;
-  for (let i = bytes.length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]!);
-  return narrow(BigInt.asIntN(Math.max(1, bytes.length * 8), value));
+/** What copying a value would cost, without what is in its elements. */
+function sizeOf(value: unknown): number {
+  if (typeof value === "string") return 2 * value.length;
+  if (Array.isArray(value)) return VALUE_BYTES * value.length;
+  if (value instanceof Map || value instanceof Set) return VALUE_BYTES * value.size;
+  return value instanceof Uint8Array ? value.length : VALUE_BYTES;
+}
+
+/** Whether a value stands for something that a pickle names. */
+export function isGlobal(value: unknown): value is PickleGlobal {
+  return typeof value === "object" && value !== null && "name" in value && typeof value.name === "string";
+}
+
+/** Python reads integers of at most this many digits from text; longer ones cost more than they can be worth. */
+const MAX_DIGITS = 4300;
+const MAX_INTEGER_BYTES = 2048;
+
+/** A two's-complement little-endian integer. */
+function longInteger(machine: Machine, length: number): void {
+  const bytes = machine.take(length);
+  if (length > MAX_INTEGER_BYTES) {
+    machine.fail(`an integer has ${length} bytes; at most ${MAX_INTEGER_BYTES} are read`);
+  }
+  const hex = new Uint8Array(bytes).reverse().toHex();
+  machine.push(narrow(BigInt.asIntN(8 * length, BigInt(`0x0${hex}`))));
 }
 
 function narrow(value: bigint): number | bigint {
@@ -265,31 +331,48 @@ function narrow(value: bigint): number | bigint {
 function textInteger(machine: Machine): void {
   const text = machine.line().replace(/L$/, "");
   if (text === "00" || text === "01") return machine.push(text === "01");
-  if (!/^[+-]?\d+$/.test(text)) machine.fail(`"${text}" is no integer`);
+  if (text.length > MAX_DIGITS || !/^[+-]?\d+$/.test(text)) {
+    machine.fail(`"${shown(text)}" is no integer of at most ${MAX_DIGITS} digits`);
+  }
   machine.push(narrow(BigInt(text)));
 }
 
+const SPECIAL_FLOATS = new Map([["inf", Infinity], ["-inf", -Infinity], ["nan", NaN]]);
+
 function textFloat(machine: Machine): void {
   const text = machine.line();
-  const special: Record<string, number> = { inf: Infinity, "-inf": -Infinity, nan: NaN };
-  const value = special[text] ?? Number(text);
-  if (text.trim() === "" || Number.isNaN(value) && text !== "nan") machine.fail(`"${text}" is no number`);
-  machine.push(value);
+  const special = SPECIAL_FLOATS.get(text);
+  if (special === undefined && (text.trim() === "" || Number.isNaN(Number(text)))) {
+    machine.fail(`"${shown(text)}" is no number`);
+  }
+  machine.push(special ?? Number(text));
+}
+
+/** Texts of protocol 0 are Latin-1 with `\u20ac` for what that lacks, for line breaks, and for the backslash. */
+function escapedText(machine: Machine): void {
+  const text = machine.line(latin1);
+  machine.push(
+    text.replace(/\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})/g, (_, short?: string, long?: string) => {
+      const code = parseInt((short ?? long)!, 16);
+      if (code > 0x10ffff) machine.fail("a text has a character that does not exist");
+      return String.fromCodePoint(code);
+    }),
+  );
 }
 
 function tuple(length: number): Operation {
   return (machine) => {
-    const items: unknown[] = [];
-    for (let i = 0; i < length; i++) items.unshift(machine.pop());
-    machine.push(items);
+    if (machine.stack.length < length) machine.fail("its stack is empty");
+    machine.pushContainer(machine.stack.splice(machine.stack.length - length));
   };
 }
 
 const STOP = ".".charCodeAt(0);
 
 /** The operations by their byte: letters for those of protocols 0 and 1, numbers for later ones. */
-const OPERATIONS = new Map<number, Operation>(
-  ([
+const OPERATIONS: (Operation | undefined)[] = [];
+for (
+  const [code, operation] of [
     // Frame of the program.
     [0x80, (m) => {
       const protocol = m.byte();
@@ -301,11 +384,11 @@ const OPERATIONS = new Map<number, Operation>(
     ["0", (m) => void m.pop()],
     ["1", (m) => void m.popMark()],
     ["2", (m) => m.push(m.top())],
-    ["p", (m) => void m.memo.set(Number(m.line()), m.top())],
-    ["q", (m) => void m.memo.set(m.byte(), m.top())],
-    ["r", (m) => void m.memo.set(m.uint32(), m.top())],
-    [0x94, (m) => void m.memo.set(m.memo.size, m.top())],
-    ["g", (m) => m.recall(Number(m.line()))],
+    ["p", (m) => m.keep(m.index())],
+    ["q", (m) => m.keep(m.byte())],
+    ["r", (m) => m.keep(m.uint32())],
+    [0x94, (m) => m.keep(m.memo.size)],
+    ["g", (m) => m.recall(m.index())],
     ["h", (m) => m.recall(m.byte())],
     ["j", (m) => m.recall(m.uint32())],
     // Numbers.
@@ -318,37 +401,41 @@ const OPERATIONS = new Map<number, Operation>(
     ["J", (m) => m.push(m.int32())],
     ["K", (m) => m.push(m.byte())],
     ["M", (m) => m.push(m.uint16())],
-    [0x8a, (m) => m.push(longInteger(m.take(m.byte())))],
-    [0x8b, (m) => m.push(longInteger(m.take(m.uint32())))],
+    [0x8a, (m) => longInteger(m, m.byte())],
+    [0x8b, (m) => longInteger(m, m.uint32())],
     ["G", (m) => m.push(m.float64())],
     // Texts and bytes.
-    ["V", (m) => m.push(m.line())],
+    ["V", escapedText],
     ["X", (m) => m.push(m.text(m.uint32()))],
     [0x8c, (m) => m.push(m.text(m.byte()))],
     [0x8d, (m) => m.push(m.text(m.uint64()))],
     ["T", (m) => m.push(m.text(m.uint32()))],
     ["U", (m) => m.push(m.text(m.byte()))],
-    ["B", (m) => m.push(m.take(m.uint32()).slice())],
-    ["C", (m) => m.push(m.take(m.byte()).slice())],
-    [0x8e, (m) => m.push(m.take(m.uint64()).slice())],
-    [0x96, (m) => m.push(m.take(m.uint64()).slice())],
+    ["B", (m) => m.push(m.bytes(m.uint32()))],
+    ["C", (m) => m.push(m.bytes(m.byte()))],
+    [0x8e, (m) => m.push(m.bytes(m.uint64()))],
+    [0x96, (m) => m.push(m.bytes(m.uint64()))],
     // Tuples, lists, sets and dictionaries.
     [")", tuple(0)],
     ["t", (m) => m.push(m.popMark())],
     [0x85, tuple(1)],
     [0x86, tuple(2)],
     [0x87, tuple(3)],
-    ["]", (m) => m.push([])],
+    ["]", (m) => m.pushContainer([])],
     ["l", (m) => m.push(m.popMark())],
     ["a", (m) => m.append([m.pop()])],
     ["e", (m) => m.append(m.popMark())],
-    [0x8f, (m) => m.push(new Set())],
+    [0x8f, (m) => m.pushContainer(new Set())],
     [0x90, (m) => m.add(m.popMark())],
-    [0x91, (m) => m.push(new Set(m.popMark()))],
-    ["}", (m) => m.push(new Map())],
+    [0x91, (m) => {
+      const items = m.popMark();
+      m.pushContainer(new Set());
+      m.add(items);
+    }],
+    ["}", (m) => m.pushContainer(new Map())],
     ["d", (m) => {
       const items = m.popMark();
-      m.push(new Map());
+      m.pushContainer(new Map());
       m.setItems(items);
     }],
     ["s", (m) => {
@@ -377,8 +464,5 @@ const OPERATIONS = new Map<number, Operation>(
     ["b", (m) => m.build()],
     // Objects kept outside the pickle.
     ["Q", (m) => m.load()],
-  ] satisfies [string | number, Operation][]).map(([code, operation]) => [
-    typeof code === "string" ? code.charCodeAt(0) : code,
-    operation,
-  ]),
-);
+  ] satisfies [string | number, Operation][]
+) OPERATIONS[typeof code === "string" ? code.charCodeAt(0) : code] = operation;

@@ -11,11 +11,16 @@ import {
   type ArrayEntry,
   bytesPerElement,
   checkEntry,
-  decodeElements,
+  copyElements,
   elementCount,
   encodeElements,
-  FileFormatError,
+  isShape,
+  isSizes,
+  MAX_AXES,
 } from "./array.ts";
+import { Budget } from "./budget.ts";
+import { brief, FileFormatError, shown } from "./errors.ts";
+import { parseJson } from "./json.ts";
 
 /** What a safetensors file holds. */
 export interface SafetensorsFile {
@@ -25,7 +30,7 @@ export interface SafetensorsFile {
   readonly metadata: Record<string, string>;
 }
 
-/** The format's own limit, which keeps a hostile header from exhausting memory. */
+/** The format's own limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 
 const DTYPES = new Map<string, ArrayDType>([
@@ -63,25 +68,30 @@ export function isSafetensors(bytes: Uint8Array): boolean {
  * Reads a safetensors file.
  *
  * @param bytes The whole file.
+ * @param budget What the file may still cost.
  * @throws {FileFormatError} If the header contradicts itself or the file.
- *
- * @example Writing and reading back
- * ```ts
- * import { readSafetensors, writeSafetensors } from "./safetensors.ts";
- * import { assertEquals } from "@std/assert";
- * const weight = { shape: [2], dtype: "f32", data: new Float32Array([1, 2]) } as const;
- * const file = readSafetensors(writeSafetensors(new Map([["weight", weight]])));
- * assertEquals(file.entries.get("weight"), weight);
- * ```
  */
-export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
-  const { placements, metadata, start } = readHeader(bytes);
+export function readSafetensors(
+  bytes: Uint8Array,
+  budget: Budget = new Budget(bytes.length),
+): SafetensorsFile {
+  const { placements, metadata, start } = readHeader(bytes, budget);
   const entries = new Map<string, ArrayEntry>();
   for (const { name, dtype, shape, begin, end } of placements) {
-    const data = decodeElements(bytes.slice(start + begin, start + end), dtype);
+    const data = copyElements(bytes.subarray(start + begin, start + end), dtype, budget);
     entries.set(name, { shape, dtype, data });
   }
   return { entries, metadata };
+}
+
+/**
+ * The texts under `__metadata__` of a safetensors file, without its arrays.
+ *
+ * @param bytes The whole file.
+ * @throws {FileFormatError} If the header contradicts itself or the file.
+ */
+export function readMetadata(bytes: Uint8Array): Record<string, string> {
+  return readHeader(bytes, new Budget(bytes.length)).metadata;
 }
 
 /**
@@ -129,6 +139,7 @@ function headerLength(bytes: Uint8Array): number {
 
 function readHeader(
   bytes: Uint8Array,
+  budget: Budget,
 ): { placements: Placement[]; metadata: Record<string, string>; start: number } {
   if (bytes.length < 8) throw refused(`it has ${bytes.length} bytes; at least 8 are required`);
   const length = headerLength(bytes);
@@ -136,45 +147,29 @@ function readHeader(
     throw refused(`its header should have ${length} bytes but the file has ${bytes.length}`);
   }
   const start = 8 + length;
-  const header = parseHeader(bytes.subarray(8, start));
+  const header = parseHeader(bytes.subarray(8, start), budget);
   let metadata: Record<string, string> = {};
   const placements: Placement[] = [];
-  for (const [name, value] of Object.entries(header)) {
-    if (name === "__metadata__") metadata = checkMetadata(value);
-    else placements.push(checkPlacement(name, value));
+  for (const name of Object.keys(header)) {
+    if (name === "__metadata__") metadata = checkMetadata(header[name]);
+    else placements.push(checkPlacement(name, header[name]));
   }
   checkCoverage(placements, bytes.length - start);
   return { placements, metadata, start };
 }
 
-function parseHeader(bytes: Uint8Array): Record<string, unknown> {
-  let header: unknown;
+function parseHeader(bytes: Uint8Array, budget: Budget): Record<string, unknown> {
+  // The text, in the two bytes that each of its characters may take.
+  budget.spend(2 * bytes.length);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    header = JSON.parse(text);
   } catch (cause) {
     throw refused("its header is not JSON text", { cause });
   }
+  const header = parseJson(text, "its header", budget);
   if (!isRecord(header)) throw refused("its header is not a JSON object");
-  const seen = new Set<string>();
-  for (const name of topLevelNames(text)) {
-    if (seen.has(name)) throw refused(`its header names ${name} twice`);
-    seen.add(name);
-  }
   return header;
-}
-
-/** The keys of a valid JSON object as they are written; `JSON.parse` keeps only the last of equal ones. */
-function topLevelNames(json: string): string[] {
-  const names: string[] = [];
-  let depth = 0;
-  for (const [token, text, isName] of json.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\]]/g)) {
-    if (token === "{" || token === "[") depth++;
-    else if (token === "}" || token === "]") depth--;
-    else if (depth === 1 && isName) names.push(JSON.parse(text!));
-  }
-  return names;
 }
 
 function checkMetadata(value: unknown): Record<string, string> {
@@ -185,19 +180,27 @@ function checkMetadata(value: unknown): Record<string, string> {
 }
 
 function checkPlacement(name: string, value: unknown): Placement {
-  if (!isRecord(value)) throw refused(`its header describes ${name} by something that is not an object`);
-  const dtype = DTYPES.get(String(value.dtype));
-  if (!dtype) throw refused(`${name} has dtype ${value.dtype}; ${[...DTYPES.keys()].join(", ")} are read`);
-  const { shape, data_offsets: offsets } = value;
-  if (!isSizes(shape)) throw refused(`${name} has shape ${JSON.stringify(shape)}, which is no list of sizes`);
+  if (!isRecord(value)) {
+    throw refused(`its header describes ${shown(name)} by something that is not an object`);
+  }
+  const { dtype: type, shape, data_offsets: offsets } = value;
+  const dtype = typeof type === "string" ? DTYPES.get(type) : undefined;
+  if (!dtype) {
+    throw refused(`${shown(name)} has dtype ${brief(type)}; ${[...DTYPES.keys()].join(", ")} are read`);
+  }
+  if (!isShape(shape)) {
+    throw refused(
+      `${shown(name)} has shape ${brief(shape)}, which is no list of sizes, of at most ${MAX_AXES}`,
+    );
+  }
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
-    throw refused(`${name} has data_offsets ${JSON.stringify(offsets)}; a begin and an end are required`);
+    throw refused(`${shown(name)} has data_offsets ${brief(offsets)}; a begin and an end are required`);
   }
   const [begin, end] = offsets as [number, number];
   const size = elementCount(shape) * bytesPerElement(dtype);
   if (size !== end - begin) {
     throw refused(
-      `${name} has shape [${shape.join(", ")}] of ${dtype}, ${size} bytes, but ${end - begin} bytes of data`,
+      `${shown(name)} has shape ${brief(shape)} of ${dtype}, ${size} bytes, but ${end - begin} bytes of data`,
     );
   }
   return { name, dtype, shape, begin, end };
@@ -208,12 +211,16 @@ function checkCoverage(placements: readonly Placement[], available: number): voi
   let filled = 0;
   let previous = "the header";
   for (const { name, begin, end } of [...placements].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (begin < filled) throw refused(`the data of ${name} overlaps that of ${previous}`);
+    if (begin < filled) throw refused(`the data of ${shown(name)} overlaps that of ${shown(previous)}`);
     if (begin > filled) {
-      throw refused(`there is a gap of ${begin - filled} bytes between ${previous} and ${name}`);
+      throw refused(
+        `there is a gap of ${begin - filled} bytes between ${shown(previous)} and ${shown(name)}`,
+      );
     }
     if (end > available) {
-      throw refused(`the data of ${name} ends at byte ${end} but the file has ${available} after its header`);
+      throw refused(
+        `the data of ${shown(name)} ends at byte ${end} but the file has ${available} after its header`,
+      );
     }
     filled = end;
     previous = name;
@@ -223,10 +230,6 @@ function checkCoverage(placements: readonly Placement[], available: number): voi
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isSizes(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
 function refused(state: string, options?: ErrorOptions): FileFormatError {

@@ -14,11 +14,20 @@ import {
   type ArrayDType,
   type ArrayEntry,
   bytesPerElement,
-  decodeElements,
+  copyElements,
   elementCount,
-  FileFormatError,
+  isShape,
+  isSize,
+  isSizes,
+  MAX_AXES,
+  spendOnArray,
+  storedElements,
+  widened,
 } from "./array.ts";
-import { readPickle } from "./pickle.ts";
+import { type Budget, CONTAINER_BYTES, NAME_BYTES, VALUE_BYTES } from "./budget.ts";
+import { brief, FileFormatError, shown } from "./errors.ts";
+import { latin1 } from "./latin1.ts";
+import { isGlobal, readPickle } from "./pickle.ts";
 import { StorageReference, TENSOR_GLOBALS, TensorReference } from "./torch_globals.ts";
 import type { WeightTree, WeightValue } from "./tree.ts";
 import type { ZipArchive } from "./zip.ts";
@@ -26,97 +35,108 @@ import type { ZipArchive } from "./zip.ts";
 /** Gives the bytes of a storage. */
 type StorageBytes = (storage: StorageReference) => Uint8Array | undefined;
 
-/** The number that a legacy file begins with, as a pickle. */
-const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
+/** What a legacy file begins with, behind the frame of the first pickle: a number of ten bytes. */
+const LEGACY_MAGIC = [0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 const LEGACY_PROTOCOL = 1001;
-
-/** A view that repeats its elements (stride 0) may not grow beyond this many. */
-const MAX_REPEATED_ELEMENTS = 2 ** 26;
-const MAX_DEPTH = 1000;
 
 /** Whether an archive holds a PyTorch file. */
 export function isTorchArchive(archive: ZipArchive): boolean {
-  return archive.names.some((name) => /(^|\/)data\.pkl$/.test(name));
+  return archive.names.some(isMainPickle);
+}
+
+function isMainPickle(name: string): boolean {
+  return name === "data.pkl" || name.endsWith("/data.pkl");
 }
 
 /** Whether the bytes begin as a legacy PyTorch file does. */
 export function isLegacyTorch(bytes: Uint8Array): boolean {
-  // PROTO 2, LONG1 of ten bytes.
-  return bytes.length > 14 && bytes[0] === 0x80 && bytes[2] === 0x8a && bytes[3] === 10 &&
-    readPickle(bytes, 0, { globals: new Map() }).value === LEGACY_MAGIC;
+  if (bytes[0] !== 0x80) return false;
+  // From protocol 4 on a frame of eight bytes stands around a pickle.
+  const start = bytes[2] === 0x95 ? 11 : 2;
+  return LEGACY_MAGIC.every((byte, k) => bytes[start + k] === byte);
 }
 
 /**
  * Reads a PyTorch file of the zip format.
  *
  * @param archive The opened file.
+ * @param budget What the file may still cost.
  * @throws {FileFormatError} If it is damaged, is big-endian, is a program, or names something that is not data.
  */
-export function readTorchArchive(archive: ZipArchive): WeightTree {
-  const pickleName = archive.names.find((name) => /(^|\/)data\.pkl$/.test(name))!;
-  const root = pickleName.slice(0, -"data.pkl".length);
+export function readTorchArchive(archive: ZipArchive, budget: Budget): WeightTree {
+  const pickles = archive.names.filter(isMainPickle);
+  if (pickles.length > 1) throw refused(`it holds both ${shown(pickles[0]!)} and ${shown(pickles[1]!)}`);
+  const root = pickles[0]!.slice(0, -"data.pkl".length);
   if (archive.names.some((name) => name === `${root}constants.pkl` || name.startsWith(`${root}code/`))) {
     throw refused("it is a TorchScript program; a file of weights written by torch.save is required");
   }
   const order = archive.file(`${root}byteorder`);
-  if (order && new TextDecoder().decode(order) !== "little") throw refused("its numbers are big-endian");
+  if (order && (order.length > 6 || latin1(order) !== "little")) {
+    throw refused(`its numbers are of byte order ${shown(latin1(order.subarray(0, 80)))}; little is read`);
+  }
   const storages = new StorageTable();
-  const { value } = readPickle(archive.file(pickleName)!, 0, {
+  const { value } = readPickle(archive.file(pickles[0]!)!, 0, {
     globals: TENSOR_GLOBALS,
     persistentLoad: (id) => storages.refer(id),
+    budget,
   });
-  return treeOf(value, new TensorReader((storage) => archive.file(`${root}data/${storage.key}`)));
+  const tensors = new TensorReader((storage) => archive.file(`${root}data/${storage.key}`), budget);
+  return treeOf(value, tensors, budget);
 }
 
 /**
  * Reads a PyTorch file of the legacy format.
  *
  * @param bytes The whole file.
+ * @param budget What the file may still cost.
  * @throws {FileFormatError} As for the zip format.
  */
-export function readLegacyTorch(bytes: Uint8Array): WeightTree {
-  const data = { globals: new Map() };
+export function readLegacyTorch(bytes: Uint8Array, budget: Budget): WeightTree {
+  const data = { globals: new Map(), budget };
   const magic = readPickle(bytes, 0, data);
   const protocol = readPickle(bytes, magic.end, data);
-  if (protocol.value !== LEGACY_PROTOCOL) throw refused(`its protocol is ${protocol.value}; 1001 is read`);
+  if (protocol.value !== LEGACY_PROTOCOL) {
+    throw refused(`its protocol is ${brief(protocol.value)}; 1001 is read`);
+  }
   const system = readPickle(bytes, protocol.end, data);
   if (!(system.value instanceof Map) || system.value.get("little_endian") !== true) {
-    throw refused("its numbers are big-endian");
+    throw refused("it does not say that its numbers are little-endian");
   }
   const storages = new StorageTable();
   const object = readPickle(bytes, system.end, {
     globals: TENSOR_GLOBALS,
     persistentLoad: (id) => storages.refer(id),
+    budget,
   });
   const keys = readPickle(bytes, object.end, data);
   if (!Array.isArray(keys.value)) throw refused("its list of storages is missing");
-  const located = locateLegacyStorages(bytes, keys.end, keys.value.map(String), storages);
-  return treeOf(object.value, new TensorReader((storage) => located.get(storage.key)));
+  const located = locateLegacyStorages(bytes, keys.end, keys.value, storages);
+  return treeOf(object.value, new TensorReader((storage) => located.get(storage.key), budget), budget);
 }
 
 /** The storages that a pickle refers to, by key. */
 class StorageTable {
-  readonly #byKey = new Map<string, StorageReference>();
+  readonly #byKey = new Map<unknown, StorageReference>();
 
   /** The storage of a persistent identifier `("storage", type, key, device, count, view)`. */
   refer(id: unknown): StorageReference {
     if (!Array.isArray(id)) throw refused("it refers to a storage by something that is no tuple");
     const [kind, type, key, , count, view] = id;
     if (kind === "module") throw refused("it holds a whole module with its code; only weights are read");
-    const dtype = (type as { value?: unknown } | null)?.value as ArrayDType | "bytes" | undefined;
-    if (kind !== "storage" || dtype === undefined || !isSize(count)) {
-      throw refused(`it refers to ${String(kind)} ${String(key)}, which is no storage`);
+    const dtype = isGlobal(type) ? type.value as ArrayDType | "bytes" | undefined : undefined;
+    if (kind !== "storage" || dtype === undefined || typeof key !== "string" || !isSize(count)) {
+      throw refused(`it refers to ${brief(kind)} ${brief(key)}, which is no storage`);
     }
-    const storage = new StorageReference(String(key), dtype, count, viewOffset(view));
-    const known = this.#byKey.get(storage.key);
+    const storage = new StorageReference(key, dtype, count, viewOffset(view));
+    const known = this.#byKey.get(key);
     if (known && known.byteLength !== storage.byteLength) {
-      throw refused(`it gives storage ${storage.key} ${known.byteLength} and ${storage.byteLength} bytes`);
+      throw refused(`it gives storage ${shown(key)} ${known.byteLength} and ${storage.byteLength} bytes`);
     }
-    this.#byKey.set(storage.key, storage);
+    this.#byKey.set(key, storage);
     return storage;
   }
 
-  get(key: string): StorageReference | undefined {
+  get(key: unknown): StorageReference | undefined {
     return this.#byKey.get(key);
   }
 }
@@ -133,7 +153,7 @@ function viewOffset(view: unknown): number {
 function locateLegacyStorages(
   bytes: Uint8Array,
   start: number,
-  keys: readonly string[],
+  keys: readonly unknown[],
   storages: StorageTable,
 ): Map<string, Uint8Array> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -141,62 +161,83 @@ function locateLegacyStorages(
   let position = start;
   for (const key of keys) {
     const storage = storages.get(key);
-    if (!storage) throw refused(`it holds storage ${key}, which no tensor names`);
-    if (position + 8 > bytes.length) throw refused(`storage ${key} is missing; the file is truncated`);
+    const name = brief(key);
+    if (!storage) throw refused(`it holds storage ${name}, which no tensor names`);
+    if (position + 8 > bytes.length) throw refused(`storage ${name} is missing; the file is truncated`);
     const count = view.getBigInt64(position, true);
     if (count !== BigInt(storage.count)) {
-      throw refused(`storage ${key} has ${count} elements but its tensors expect ${storage.count}`);
+      throw refused(`storage ${name} has ${count} elements but its tensors expect ${storage.count}`);
     }
     const end = position + 8 + storage.byteLength;
-    if (end > bytes.length) throw refused(`storage ${key} ends after the file, which is truncated`);
-    located.set(key, bytes.subarray(position + 8, end));
+    if (end > bytes.length) throw refused(`storage ${name} ends after the file, which is truncated`);
+    located.set(storage.key, bytes.subarray(position + 8, end));
     position = end;
   }
   return located;
 }
 
-/** Makes arrays of tensors, decoding each storage once. */
+/** Makes arrays of tensors, unpacking each storage once. */
 class TensorReader {
-  readonly #bytes: StorageBytes;
-  readonly #decoded = new Map<string, ArrayData>();
+  readonly #find: StorageBytes;
+  readonly #budget: Budget;
+  readonly #found = new Map<string, Uint8Array>();
 
-  constructor(bytes: StorageBytes) {
-    this.#bytes = bytes;
+  constructor(find: StorageBytes, budget: Budget) {
+    this.#find = find;
+    this.#budget = budget;
   }
 
-  read(tensor: TensorReference): ArrayEntry {
-    const { shape, stride, dtype } = tensor;
-    if (!isSizes(shape) || !isSizes(stride) || shape.length !== stride.length || !isSize(tensor.offset)) {
-      throw refused(`a tensor has shape [${shape}], strides [${stride}] and offset ${tensor.offset}`);
+  read({ shape, stride, dtype, offset: first, storage }: TensorReference): ArrayEntry {
+    if (!isShape(shape) || !isSizes(stride) || shape.length !== stride.length || !isSize(first)) {
+      throw refused(
+        `a tensor has shape ${brief(shape)}, strides ${brief(stride)} and offset ${
+          brief(first)
+        }; whole numbers for ` +
+          `at most ${MAX_AXES} axes are required`,
+      );
     }
-    const values = this.#values(tensor.storage, dtype);
-    const offset = tensor.storage.offset + tensor.offset;
+    const size = bytesPerElement(dtype);
+    const bytes = this.#bytes(storage);
+    const available = Math.floor(bytes.length / size);
+    const offset = storage.offset + first;
     const count = elementCount(shape);
     const last = shape.reduce((position, size, axis) => position + (size - 1) * stride[axis]!, offset);
-    if (count > 0 && last >= values.length) {
-      throw refused(`a tensor of shape [${shape}] reads element ${last} of a storage of ${values.length}`);
+    if (count > 0 && last >= available) {
+      throw refused(`a tensor of shape ${brief(shape)} reads element ${last} of a storage of ${available}`);
     }
-    if (count > values.length && count > MAX_REPEATED_ELEMENTS) {
-      throw refused(`a tensor of shape [${shape}] repeats a storage of ${values.length} elements`);
+    if (count === 0 || isContiguous(shape, stride)) {
+      const part = count === 0
+        ? bytes.subarray(0, 0)
+        : bytes.subarray(offset * size, (offset + count) * size);
+      return { shape, dtype, data: copyElements(part, dtype, this.#budget) };
     }
-    if (isContiguous(shape, stride)) return { shape, dtype, data: values.slice(offset, offset + count) };
-    return { shape, dtype, data: gather(values, offset, shape, stride, count) };
+    spendOnArray(count, dtype, this.#budget);
+    const stored = storedElements(this.#aligned(storage, available * size), dtype);
+    return { shape, dtype, data: widened(gather(stored, offset, shape, stride, count), dtype) };
   }
 
-  #values(storage: StorageReference, dtype: ArrayDType): ArrayData {
-    const id = `${storage.key} ${dtype}`;
-    const known = this.#decoded.get(id);
-    if (known) return known;
+  #bytes(storage: StorageReference): Uint8Array {
     // An empty storage may have no file.
-    const bytes = this.#bytes(storage) ?? (storage.byteLength === 0 ? new Uint8Array(0) : undefined);
-    if (!bytes) throw refused(`storage ${storage.key} is missing`);
+    const bytes = this.#found.get(storage.key) ?? this.#find(storage) ??
+      (storage.byteLength === 0 ? new Uint8Array(0) : undefined);
+    if (!bytes) throw refused(`storage ${shown(storage.key)} is missing`);
     if (bytes.length < storage.byteLength) {
-      throw refused(`storage ${storage.key} has ${bytes.length} bytes but should have ${storage.byteLength}`);
+      const lengths = `${bytes.length} bytes but should have ${storage.byteLength}`;
+      throw refused(`storage ${shown(storage.key)} has ${lengths}`);
     }
-    const whole = storage.byteLength - storage.byteLength % bytesPerElement(dtype);
-    const values = decodeElements(bytes.subarray(0, whole), dtype);
-    this.#decoded.set(id, values);
-    return values;
+    this.#found.set(storage.key, bytes);
+    return bytes.subarray(0, storage.byteLength);
+  }
+
+  /** The first bytes of a storage where numbers of any size can be read; legacy files hold them anywhere. */
+  #aligned(storage: StorageReference, length: number): Uint8Array {
+    let bytes = this.#found.get(storage.key)!;
+    if (bytes.byteOffset % BigInt64Array.BYTES_PER_ELEMENT !== 0) {
+      this.#budget.spend(bytes.length);
+      bytes = new Uint8Array(bytes);
+      this.#found.set(storage.key, bytes);
+    }
+    return bytes.subarray(0, length);
   }
 }
 
@@ -233,42 +274,67 @@ function gather(
 }
 
 /** The pickle's value as plain objects with arrays at the leaves. */
-function treeOf(value: unknown, tensors: TensorReader): WeightTree {
+function treeOf(value: unknown, tensors: TensorReader, budget: Budget): WeightTree {
+  // What stands at several places is made once.
   const made = new Map<unknown, WeightValue>();
   const convert = (node: unknown, depth: number): WeightValue => {
-    if (depth > MAX_DEPTH) throw refused(`it is nested more than ${MAX_DEPTH} deep or contains itself`);
+    if (isScalar(node)) return node;
+    budget.checkDepth(depth);
     const known = made.get(node);
     if (known !== undefined) return known;
     const result = convertNode(node, depth);
-    if (typeof node === "object" && node !== null) made.set(node, result);
+    made.set(node, result);
     return result;
   };
   const convertNode = (node: unknown, depth: number): WeightValue => {
     if (node instanceof TensorReference) return tensors.read(node);
-    if (node instanceof Map) {
-      return Object.fromEntries([...node].map(([key, child]) => [String(key), convert(child, depth + 1)]));
-    }
+    if (node instanceof Map) return dictionary(node, (child) => convert(child, depth + 1), budget);
     if (Array.isArray(node) || node instanceof Set) {
-      return [...node].map((child) => convert(child, depth + 1));
+      budget.spend(CONTAINER_BYTES);
+      return Array.from(node, (child) => convert(child, depth + 1));
     }
     if (node instanceof Uint8Array) return node;
-    if (node === null || ["string", "number", "bigint", "boolean"].includes(typeof node)) {
-      return node as WeightValue;
+    if (node instanceof StorageReference) {
+      throw refused(`it holds storage ${shown(node.key)} without a tensor`);
     }
-    if (node instanceof StorageReference) throw refused(`it holds storage ${node.key} without a tensor`);
-    return String((node as { name?: unknown }).name);
+    if (isGlobal(node)) return node.name;
+    throw refused("it holds something that is no array, number, text, list or dictionary");
   };
   const tree = convert(value, 0);
-  if (value instanceof Map) return tree as WeightTree;
-  return { value: tree };
+  return value instanceof Map ? tree as WeightTree : { value: tree };
 }
 
-function isSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+function isScalar(node: unknown): node is string | number | bigint | boolean | null {
+  return node === null || ["string", "number", "bigint", "boolean"].includes(typeof node);
 }
 
-function isSizes(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every(isSize);
+/** A dictionary with texts as keys. */
+function dictionary(
+  node: ReadonlyMap<unknown, unknown>,
+  convert: (child: unknown) => WeightValue,
+  budget: Budget,
+): WeightTree {
+  budget.spend(CONTAINER_BYTES + NAME_BYTES * node.size);
+  const entries = new Map<string, WeightValue>();
+  for (const [key, child] of node) {
+    const name = keyText(key, budget);
+    if (entries.has(name)) throw refused(`two keys of a dictionary are written ${shown(name)}`);
+    entries.set(name, convert(child));
+  }
+  return Object.fromEntries(entries);
+}
+
+/** A key as text: numbers as they are written, tuples with commas between their parts. */
+function keyText(key: unknown, budget: Budget): string {
+  if (typeof key === "string") return key;
+  const parts = Array.isArray(key) ? key : [key];
+  const texts = parts.map((part) => {
+    const text = part instanceof Uint8Array ? latin1(part) : isGlobal(part) ? part.name : part;
+    if (typeof text === "object" && text !== null) throw refused(`a key of a dictionary is ${brief(key)}`);
+    budget.spend(VALUE_BYTES + 2 * String(text).length);
+    return String(text);
+  });
+  return texts.join(",");
 }
 
 function refused(state: string): FileFormatError {

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { type ArrayEntry, FileFormatError } from "./array.ts";
+import { type ArrayEntry, arrayType, elementCount, isArrayDType, isShape } from "./array.ts";
+import { ARRAY_BYTES, Budget, VALUE_BYTES } from "./budget.ts";
+import { FileFormatError, shown } from "./errors.ts";
 
 /** A value in a weight file. */
 export type WeightValue =
@@ -23,101 +25,92 @@ export interface WeightTree {
   readonly [key: string]: WeightValue;
 }
 
-/** More names than any file of weights has; shared dictionaries could make exponentially many. */
-const MAX_ENTRIES = 1_000_000;
-
-/** Keys under which training programs keep the weights, in the order in which they are tried. */
-const STATE_DICT_KEYS = ["state_dict", "model_state_dict", "model", "params", "weights", "net", "module"];
-
-/** Whether a value is an array. */
-export function isArrayEntry(value: WeightValue | undefined): value is ArrayEntry {
-  return typeof value === "object" && value !== null && "dtype" in value && "data" in value &&
-    ArrayBuffer.isView(value.data);
-}
-
 /**
- * All arrays of a tree by their path, whose parts are joined by dots.
+ * Whether a value is an array: a shape, a dtype, and data of that type and size.
  *
- * @throws {FileFormatError} If two arrays have the same path.
- */
-export function flattenTree(tree: WeightTree): Map<string, ArrayEntry> {
-  const entries = new Map<string, ArrayEntry>();
-  // A stack of its own, since a hostile file may be nested deeply; the last element comes first.
-  const pending: [string, WeightValue][] = childrenOf("", tree).reverse();
-  for (let next = pending.pop(); next; next = pending.pop()) {
-    const [path, value] = next;
-    if (isArrayEntry(value)) {
-      if (entries.has(path)) {
-        throw new FileFormatError(`Cannot read the weights: two arrays are named ${path}`);
-      }
-      entries.set(path, value);
-    } else {
-      for (const child of childrenOf(path, value).reverse()) pending.push(child);
-    }
-    if (entries.size + pending.length > MAX_ENTRIES) {
-      throw new FileFormatError(`Cannot read the weights: there are more than ${MAX_ENTRIES} names`);
-    }
-  }
-  return entries;
-}
-
-/**
- * Finds the parameters of a model in a checkpoint.
+ * @param value A value of a weight file.
  *
- * Goes into `state_dict`, `model` and the like as long as they hold arrays, and into a dictionary that is the only one
- * with arrays; then takes every array by its path. A prefix `module.`, which data-parallel training adds, is removed if
- * all names have it.
- *
- * @param tree What `readWeights` gave.
- * @returns The arrays by their names in the model.
- *
- * @example A checkpoint of data-parallel training
+ * @example
  * ```ts
- * import { findStateDict } from "./tree.ts";
+ * import { isArrayEntry } from "@allspark/tensor/io";
  * import { assertEquals } from "@std/assert";
- * const bias = { shape: [1], dtype: "f32", data: new Float32Array(1) } as const;
- * assertEquals([...findStateDict({ epoch: 3, model: { "module.bias": bias } }).keys()], ["bias"]);
+ * assertEquals(isArrayEntry({ shape: [1], dtype: "f32", data: new Float32Array(1) }), true);
+ * assertEquals(isArrayEntry({ epoch: 3 }), false);
  * ```
  */
-export function findStateDict(tree: WeightTree): Map<string, ArrayEntry> {
-  let found = tree;
-  for (let next: WeightTree | undefined = tree; next; next = innerDict(next)) found = next;
-  let entries = flattenTree(found);
-  while (entries.size > 0 && [...entries.keys()].every((name) => name.startsWith("module."))) {
-    entries = new Map([...entries].map(([name, entry]) => [name.slice("module.".length), entry]));
-  }
-  return entries;
+export function isArrayEntry(value: WeightValue | undefined): value is ArrayEntry {
+  if (typeof value !== "object" || value === null || !("data" in value)) return false;
+  // A dictionary of a file may have just these keys, so all that an array is gets looked at.
+  const { shape, dtype, data } = value as { readonly [key: string]: unknown };
+  return isArrayDType(dtype) && isShape(shape) && ArrayBuffer.isView(data) &&
+    data.constructor === arrayType(dtype) && (data as Uint8Array).length === elementCount(shape);
 }
 
-/** The dictionary inside `tree` that holds the parameters, if they do not lie in `tree` itself. */
-function innerDict(tree: WeightTree): WeightTree | undefined {
-  const inner = Object.entries(tree).filter(([, value]) => isTree(value) && holdsArrays(value));
-  const named = STATE_DICT_KEYS.map((key) => inner.find(([name]) => name === key)).find((pair) => pair);
-  if (named) return named[1] as WeightTree;
-  if (Object.values(tree).some(isArrayEntry) || inner.length !== 1) return undefined;
-  return inner[0]![1] as WeightTree;
-}
-
-function holdsArrays(tree: WeightTree): boolean {
-  const seen = new Set<WeightValue>();
-  const pending: WeightValue[] = [tree];
-  while (pending.length > 0) {
-    const value = pending.pop()!;
-    if (isArrayEntry(value)) return true;
-    if (seen.has(value)) continue;
-    seen.add(value);
-    for (const [, child] of childrenOf("", value)) pending.push(child);
-  }
-  return false;
-}
-
-function isTree(value: WeightValue): value is WeightTree {
+/** Whether a value is a dictionary. */
+export function isTree(value: WeightValue | undefined): value is WeightTree {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value) &&
     !isArrayEntry(value);
 }
 
-function childrenOf(path: string, value: WeightValue): [string, WeightValue][] {
-  if (!Array.isArray(value) && !isTree(value)) return [];
-  const prefix = path === "" ? "" : `${path}.`;
-  return Object.entries(value).map(([key, child]) => [prefix + key, child]);
+/**
+ * All arrays of a tree by their path: keys, and places in lists, joined by dots.
+ *
+ * @param tree What `readWeights` gave, or a tree of your own.
+ * @throws {FileFormatError} If two arrays have the same path.
+ *
+ * @example
+ * ```ts
+ * import { flattenTree } from "@allspark/tensor/io";
+ * import { assertEquals } from "@std/assert";
+ * const bias = { shape: [1], dtype: "f32", data: new Float32Array(1) } as const;
+ * assertEquals([...flattenTree({ epoch: 3, layers: [{ bias }, { bias }] }).keys()], ["layers.0.bias", "layers.1.bias"]);
+ * ```
+ */
+export function flattenTree(tree: WeightTree): Map<string, ArrayEntry> {
+  // What comes from a file has been counted when it was read.
+  return arraysByPath(tree, new Budget(0, Infinity));
+}
+
+/** {@linkcode flattenTree} for what a file may still cost. */
+export function arraysByPath(tree: WeightTree, budget: Budget): Map<string, ArrayEntry> {
+  const holders = arrayHolders(tree);
+  const entries = new Map<string, ArrayEntry>();
+  const visit = (path: string, value: WeightValue): void => {
+    // A list that stands at several places is walked, and its arrays have a name, at each.
+    budget.spend(VALUE_BYTES);
+    if (holders.has(value)) {
+      const prefix = path === "" ? "" : `${path}.`;
+      forEachChild(value, (key, child) => visit(prefix + key, child));
+    } else if (isArrayEntry(value)) {
+      budget.spend(ARRAY_BYTES + 2 * path.length);
+      if (entries.has(path)) {
+        throw new FileFormatError(`Cannot read the weights: two arrays are named ${shown(path)}`);
+      }
+      entries.set(path, value);
+    }
+  };
+  visit("", tree);
+  return entries;
+}
+
+/** The dictionaries and lists that have an array in them, however deep; each is looked at once. */
+export function arrayHolders(tree: WeightValue): ReadonlySet<WeightValue> {
+  const seen = new Set<WeightValue>();
+  const holders = new Set<WeightValue>();
+  const visit = (value: WeightValue): boolean => {
+    if (isArrayEntry(value)) return true;
+    if (typeof value !== "object" || value === null || seen.has(value)) return holders.has(value);
+    seen.add(value);
+    forEachChild(value, (_, child) => {
+      if (visit(child)) holders.add(value);
+    });
+    return holders.has(value);
+  };
+  visit(tree);
+  return holders;
+}
+
+function forEachChild(value: WeightValue, f: (key: string | number, child: WeightValue) => void): void {
+  if (Array.isArray(value)) value.forEach((child, place) => f(place, child));
+  else if (isTree(value)) { for (const key of Object.keys(value)) f(key, value[key]!); }
 }

@@ -1,22 +1,31 @@
 /**
  * Reads zip archives from their central directory, as PyTorch (`.pth`) and NumPy (`.npz`) write them.
  *
- * Stored files are given as views of the archive's bytes, without a copy. Checksums are not verified: PyTorch can be
- * told to leave them out.
+ * Stored files are given as views of the archive's bytes, without a copy. Checksums are verified; one of 0 is none,
+ * because PyTorch writes that when it is told to leave them out.
  *
  * @module
  * @see PKWARE, "APPNOTE.TXT - .ZIP File Format Specification"
  */
-import { inflateSync } from "fflate";
-import { FileFormatError } from "./array.ts";
+import { crc32, inflateRawSync } from "node:zlib";
+import { type Budget, CONTAINER_BYTES, NAME_BYTES } from "./budget.ts";
+import { FileFormatError, shown } from "./errors.ts";
 
-/** A file in an archive. */
+/** A file in an archive, as the directory describes it. */
 interface ZipRecord {
+  readonly name: string;
   readonly method: number;
   readonly flags: number;
+  readonly checksum: number;
   readonly compressedSize: number;
   readonly size: number;
   readonly headerOffset: number;
+}
+
+/** A file in an archive whose place is known. */
+interface ZipEntry extends ZipRecord {
+  /** Where its data begins. */
+  readonly begin: number;
 }
 
 /** The files of an archive; one is unpacked when it is asked for. */
@@ -46,23 +55,29 @@ export function isZip(bytes: Uint8Array): boolean {
  * Opens an archive.
  *
  * @param bytes The whole file.
- * @throws {FileFormatError} If its directory does not fit the file.
+ * @param budget What the file may still cost.
+ * @throws {FileFormatError} If its directory does not fit the file, or two of its files overlap.
  */
-export function openZip(bytes: Uint8Array): ZipArchive {
+export function openZip(bytes: Uint8Array, budget: Budget): ZipArchive {
   const view = viewOf(bytes);
-  const records = readDirectory(bytes, view);
+  const entries = new Map<string, ZipEntry>();
+  for (const record of readDirectory(bytes, view, budget)) {
+    if (entries.has(record.name)) throw refused(`it holds ${shown(record.name)} twice`);
+    entries.set(record.name, { ...record, begin: dataBegin(record, bytes, view) });
+  }
+  checkOverlaps([...entries.values()]);
   return {
-    names: [...records.keys()],
+    names: [...entries.keys()],
     file: (name) => {
-      const record = records.get(name);
-      return record && unpack(name, record, bytes, view);
+      const entry = entries.get(name);
+      return entry && unpack(entry, bytes, budget);
     },
   };
 }
 
-function readDirectory(bytes: Uint8Array, view: DataView): Map<string, ZipRecord> {
+function readDirectory(bytes: Uint8Array, view: DataView, budget: Budget): ZipRecord[] {
   const { count, offset } = findDirectory(bytes, view);
-  const records = new Map<string, ZipRecord>();
+  const records: ZipRecord[] = [];
   let position = offset;
   for (let i = 0; i < count; i++) {
     if (position + 46 > bytes.length || view.getUint32(position, true) !== DIRECTORY_HEADER) {
@@ -72,12 +87,37 @@ function readDirectory(bytes: Uint8Array, view: DataView): Map<string, ZipRecord
     const extraLength = view.getUint16(position + 30, true);
     const end = position + 46 + nameLength + extraLength + view.getUint16(position + 32, true);
     if (end > bytes.length) throw refused("its directory ends after the file");
+    budget.spend(CONTAINER_BYTES + NAME_BYTES + nameLength);
     const name = new TextDecoder().decode(bytes.subarray(position + 46, position + 46 + nameLength));
-    if (records.has(name)) throw refused(`it holds ${name} twice`);
-    records.set(name, readRecord(view, position, position + 46 + nameLength, extraLength));
+    records.push(readRecord(name, view, position, position + 46 + nameLength, extraLength));
     position = end;
   }
   return records;
+}
+
+/** Where the data of a file begins: behind a header that repeats what the directory says. */
+function dataBegin(
+  { name, headerOffset, compressedSize }: ZipRecord,
+  bytes: Uint8Array,
+  view: DataView,
+): number {
+  if (headerOffset + 30 > bytes.length || view.getUint32(headerOffset, true) !== LOCAL_HEADER) {
+    throw refused(`the header of ${shown(name)} is missing`);
+  }
+  const begin = headerOffset + 30 + view.getUint16(headerOffset + 26, true) +
+    view.getUint16(headerOffset + 28, true);
+  if (begin + compressedSize > bytes.length) throw refused(`the data of ${shown(name)} ends after the file`);
+  return begin;
+}
+
+/** Files that share bytes are how a small archive unpacks to a large one; no program writes them. */
+function checkOverlaps(entries: ZipEntry[]): void {
+  entries.sort((a, b) => a.headerOffset - b.headerOffset);
+  for (const [k, { name, begin, compressedSize }] of entries.entries()) {
+    const next = entries[k + 1];
+    if (next === undefined || begin + compressedSize <= next.headerOffset) continue;
+    throw refused(`${shown(name)} and ${shown(next.name)} overlap`);
+  }
 }
 
 /** Number of files and position of the directory, from the record at the end of the archive. */
@@ -102,7 +142,13 @@ function findDirectory(bytes: Uint8Array, view: DataView): { count: number; offs
   };
 }
 
-function readRecord(view: DataView, position: number, extra: number, extraLength: number): ZipRecord {
+function readRecord(
+  name: string,
+  view: DataView,
+  position: number,
+  extra: number,
+  extraLength: number,
+): ZipRecord {
   const sizes = {
     size: view.getUint32(position + 24, true),
     compressedSize: view.getUint32(position + 20, true),
@@ -119,41 +165,50 @@ function readRecord(view: DataView, position: number, extra: number, extraLength
       field += 8;
     }
   }
-  return { method: view.getUint16(position + 10, true), flags: view.getUint16(position + 8, true), ...sizes };
+  return {
+    name,
+    method: view.getUint16(position + 10, true),
+    flags: view.getUint16(position + 8, true),
+    checksum: view.getUint32(position + 16, true),
+    ...sizes,
+  };
 }
 
-function unpack(name: string, record: ZipRecord, bytes: Uint8Array, view: DataView): Uint8Array {
-  const { headerOffset, compressedSize, size, method } = record;
-  if (record.flags & 1) throw refused(`${name} is encrypted`);
-  if (headerOffset + 30 > bytes.length || view.getUint32(headerOffset, true) !== LOCAL_HEADER) {
-    throw refused(`the header of ${name} is missing`);
+function unpack(entry: ZipEntry, bytes: Uint8Array, budget: Budget): Uint8Array {
+  const { begin, compressedSize, size, method, flags, checksum } = entry;
+  const name = shown(entry.name);
+  if (flags & 1) throw refused(`${name} is encrypted`);
+  if (method !== STORED && method !== DEFLATED) {
+    throw refused(`${name} is compressed by method ${method}; 0 and 8 are read`);
   }
-  const begin = headerOffset + 30 + view.getUint16(headerOffset + 26, true) +
-    view.getUint16(headerOffset + 28, true);
-  if (begin + compressedSize > bytes.length) throw refused(`the data of ${name} ends after the file`);
-  const packed = bytes.subarray(begin, begin + compressedSize);
-  if (method === STORED) {
-    if (size !== compressedSize) throw refused(`${name} is stored but its two sizes differ`);
-    return packed;
+  let content = bytes.subarray(begin, begin + compressedSize);
+  if (method === DEFLATED) content = inflate(name, content, size, budget);
+  else if (size !== compressedSize) throw refused(`${name} is stored but its two sizes differ`);
+  if (checksum !== 0 && crc32(content) !== checksum) {
+    throw refused(`${name} is damaged: its checksum does not match its content`);
   }
-  if (method !== DEFLATED) throw refused(`${name} is compressed by method ${method}; 0 and 8 are read`);
-  if (size > compressedSize * MAX_DEFLATE_RATIO + 64) {
-    throw refused(`${name} should unpack from ${compressedSize} to ${size} bytes, which is impossible`);
-  }
-  return inflate(name, packed, size);
+  return content;
 }
 
-function inflate(name: string, packed: Uint8Array, size: number): Uint8Array {
+function inflate(name: string, packed: Uint8Array, size: number, budget: Budget): Uint8Array {
+  if (size > packed.length * MAX_DEFLATE_RATIO + 64) {
+    throw refused(`${name} should unpack from ${packed.length} to ${size} bytes, which is impossible`);
+  }
+  budget.spend(size);
   let unpacked: Uint8Array;
   try {
-    unpacked = inflateSync(packed, { out: new Uint8Array(size) });
+    // One chunk of the announced size, within what is possible, so that nothing is copied together.
+    const chunkSize = Math.min(Math.max(64, size), 2 ** 30);
+    unpacked = inflateRawSync(packed, { maxOutputLength: Math.max(1, size), chunkSize });
   } catch (cause) {
-    throw refused(`the data of ${name} is damaged`, { cause });
+    const isLonger = (cause as { code?: string }).code === "ERR_BUFFER_TOO_LARGE";
+    throw refused(`${name} ${isLonger ? `unpacks to more than its ${size} bytes` : "is damaged"}`, { cause });
   }
   if (unpacked.length !== size) {
     throw refused(`${name} unpacks to ${unpacked.length} bytes but should have ${size}`);
   }
-  return unpacked;
+  // A plain array: slices of Node's buffers share their memory.
+  return new Uint8Array(unpacked.buffer, unpacked.byteOffset, size);
 }
 
 function large(value: bigint): number {

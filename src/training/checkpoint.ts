@@ -6,10 +6,22 @@
  * @module
  */
 
+import * as v from "valibot";
 import type { ClassInfo, ClassList } from "../data/classes.ts";
-import { type ArrayEntry, FileFormatError } from "../io/array.ts";
-import { isSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from "../io/safetensors.ts";
-import { runFiles, writeFileAtomic } from "./checkpoint_files.ts";
+import type { ArrayEntry } from "../io/array.ts";
+import { Budget } from "../io/budget.ts";
+import { FileFormatError, shown } from "../io/errors.ts";
+import { readBytes } from "../io/files.ts";
+import { parseJson } from "../io/json.ts";
+import {
+  isSafetensors,
+  readMetadata,
+  readSafetensors,
+  type SafetensorsFile,
+  writeSafetensors,
+} from "../io/safetensors.ts";
+import { emptyChecksum, isIntact, seal } from "./checkpoint_checksum.ts";
+import { exists, runFiles, writeFileAtomic } from "./checkpoint_files.ts";
 import { type TrainConfig, trainConfig, trainOptions } from "./config.ts";
 import { flagName, OptionError, optionsFromJson } from "./options.ts";
 
@@ -25,6 +37,8 @@ export interface CheckpointMeta {
   step: number;
   /** The best mIoU of the run so far, from 0 to 1, or null before the first evaluation. */
   bestMeanIoU: number | null;
+  /** Steps done at the last evaluation whose scores and pictures are there (absent in early files: `step`). */
+  evaluated?: number;
 }
 
 /** A saved training state. */
@@ -82,13 +96,54 @@ export async function saveRunCheckpoint(
  */
 export async function loadCheckpoint(path: string): Promise<Checkpoint> {
   const file = await checkpointPath(path);
-  return decodeCheckpoint(await Deno.readFile(file), file);
+  try {
+    return decodeCheckpoint(await readBytes(file, "load checkpoint"), file);
+  } catch (error) {
+    const best = file.replace(/[^/\\]*$/, runFiles.best);
+    if (!(error instanceof FileFormatError) || file === best || !await exists(best)) throw error;
+    throw new FileFormatError(`${error.message}; ${best} may be whole`, { cause: error });
+  }
 }
 
-/** True if the bytes are a checkpoint of this program rather than a file of raw weights. */
+/**
+ * True if the bytes are a checkpoint of this program rather than a file of raw weights. A file that is damaged is
+ * neither: whoever reads it says what is wrong with it.
+ */
 export function isCheckpoint(bytes: Uint8Array): boolean {
-  return isSafetensors(bytes) && readSafetensors(bytes).metadata.format === format;
+  if (!isSafetensors(bytes)) return false;
+  try {
+    return readMetadata(bytes).format === format;
+  } catch (error) {
+    if (error instanceof FileFormatError) return false;
+    throw error;
+  }
 }
+
+const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
+
+const color = v.strictTuple([byte, byte, byte]);
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+/** What a checkpoint keeps about a run beside its configuration, as JSON. */
+const stateSchema = v.object({
+  classes: v.array(v.object({ name: v.string(), color })),
+  maskColors: v.exactOptional(v.array(v.strictTuple([color, byte]))),
+  step: count,
+  evaluated: v.exactOptional(count),
+  bestMeanIoU: v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
+});
+
+/** What each of its fields must be, for messages. */
+const stateFields = {
+  classes: "a list of names and colours",
+  maskColors: "a list of colours and class ids",
+  step: "a whole number of at least 0",
+  evaluated: "a whole number of at least 0",
+  bestMeanIoU: "null or a number from 0 to 1",
+} as const;
+
+/** Our own configurations are shorter by far; a longer one is not worth its checks. */
+const maxConfigLength = 100_000;
 
 /**
  * Reads a checkpoint from the bytes of its file.
@@ -98,11 +153,12 @@ export function isCheckpoint(bytes: Uint8Array): boolean {
  */
 export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
   const refuse = (why: string, cause?: unknown): never => {
-    throw new FileFormatError(`Cannot load checkpoint ${name}: ${why}`, { cause });
+    throw new FileFormatError(`Cannot load checkpoint ${shown(name, 300)}: ${why}`, { cause });
   };
+  const budget = new Budget(bytes.length);
   let file: SafetensorsFile;
   try {
-    file = readSafetensors(bytes);
+    file = readSafetensors(bytes, budget);
   } catch (error) {
     if (!(error instanceof FileFormatError)) throw error;
     return refuse(`it is truncated, damaged or not a checkpoint (${error.message})`, error);
@@ -112,19 +168,34 @@ export function decodeCheckpoint(bytes: Uint8Array, name: string): Checkpoint {
     refuse("it is a safetensors file but no checkpoint of this program; give raw weights as --pretrained");
   }
   if (metadata.version !== version) {
-    refuse(`its version is ${metadata.version}; this program reads version ${version}`);
+    refuse(`its version is ${shown(String(metadata.version))}; this program reads version ${version}`);
   }
+  if (isIntact(bytes) === false) {
+    refuse("its checksum does not fit what it holds; it was damaged or changed since it was saved");
+  }
+  const { config = "", state = "" } = metadata;
+  if (config.length > maxConfigLength) refuse(`its configuration has ${config.length} characters`);
   try {
-    const state = JSON.parse(metadata.state!) as Omit<CheckpointMeta, "config">;
-    const { classes, maskColors, step, bestMeanIoU } = state;
-    const config = trainConfig(optionsFromJson(trainOptions, metadata.config!, "its configuration"));
-    return {
-      arrays: entries,
-      meta: { config, classes, ...(maskColors && { maskColors }), step, bestMeanIoU },
+    const meta = {
+      config: trainConfig(optionsFromJson(trainOptions, config, "its configuration")),
+      ...readState(state, budget),
     };
+    return { arrays: entries, meta };
   } catch (error) {
-    return refuse((error as Error).message, error);
+    if (error instanceof OptionError) return refuse(error.problems.join("; "), error);
+    if (!(error instanceof FileFormatError)) throw error;
+    return refuse(error.message.replace(/^Cannot read the file: /, ""), error);
   }
+}
+
+function readState(text: string, budget: Budget): Omit<CheckpointMeta, "config"> {
+  const result = v.safeParse(stateSchema, parseJson(text, "its state", budget));
+  if (result.success) return result.output;
+  const field = result.issues[0].path?.[0]?.key as keyof typeof stateFields | undefined;
+  const wrong = field === undefined
+    ? "its state is no object"
+    : `its field ${field} is not ${stateFields[field]}`;
+  throw new FileFormatError(`Cannot read the file: ${wrong}`);
 }
 
 /**
@@ -157,14 +228,25 @@ export function checkResume(saved: CheckpointMeta, wanted: Pick<CheckpointMeta, 
   if (problems.length > 0) throw new OptionError(problems);
 }
 
-function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
+/** The bytes of a checkpoint's file. */
+export function encodeCheckpoint({ arrays, meta }: Checkpoint): Uint8Array {
   const { config, ...state } = meta;
-  const metadata = { format, version, config: JSON.stringify(config), state: JSON.stringify(state) };
-  return writeSafetensors(arrays, { metadata });
+  const metadata = {
+    format,
+    version,
+    checksum: emptyChecksum,
+    config: JSON.stringify(config),
+    state: JSON.stringify(state),
+  };
+  return seal(writeSafetensors(arrays, { metadata }));
 }
 
-/** The file that a path means: itself, or `latest` in a run's folder. */
-async function checkpointPath(path: string): Promise<string> {
+/**
+ * The file that a path means: itself, or `latest` in a run's folder.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such file.
+ */
+export async function checkpointPath(path: string): Promise<string> {
   let info: Deno.FileInfo;
   try {
     info = await Deno.stat(path);

@@ -24,6 +24,7 @@ import {
   encoderSize,
   filePath,
   flag,
+  folderName,
   folderPath,
   integer,
   labelsSource,
@@ -33,6 +34,25 @@ import {
   optional,
   size,
 } from "./options_kinds.ts";
+
+/** Most steps of a run: what a counter of 32 bits holds. */
+export const mostSteps: number = 2 ** 31 - 1;
+
+/** The largest values of options that decide about the size of a run. */
+export const largest = {
+  /** Side of the training crops in pixels. */
+  crop: 4096,
+  /** Labeled images per step. */
+  batch: 256,
+  /** Channels of the decoder. */
+  embedding: 8192,
+  /** Heads of AllSpark's attention. */
+  heads: 64,
+  /** Channels of a stage of the encoder. */
+  channels: 4096,
+  /** Blocks of a stage of the encoder. */
+  blocks: 256,
+} as const;
 
 /** The ways to train: labeled images only, plain pseudo labels (the paper's SemiBaseline), or AllSpark. */
 export type Method = "supervised" | "pseudo-label" | "allspark";
@@ -94,6 +114,10 @@ export interface TrainConfig {
   headDropout: number;
   /** File with weights to start from. */
   pretrained: string | null;
+  /** Which of several models in that file, such as `teacher`, or null. */
+  pretrainedKey: string | null;
+  /** Whether weights that do not fit are left out, and listed, instead of refused. */
+  pretrainedPartial: boolean;
 
   /** Side of the square training crops in pixels. */
   crop: number;
@@ -172,6 +196,9 @@ const folder = optional(folderPath());
 const file = optional(filePath());
 const rate = number({ min: 0, below: 1 });
 const count = integer({ min: 1 });
+const stepCount = integer({ min: 1, max: mostSteps });
+const stepNumber = integer({ min: 0, max: mostSteps });
+const sceneCount = integer({ min: 1, max: 1_000_000 });
 const movable = { mayChange: true };
 
 /** The table of all training options. */
@@ -201,9 +228,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
         unset: "DIR/classes.json",
         ...movable,
       }),
-      imageSize: row(optional(size()), "resize every image to this size first; draw scenes in it", null, {
-        unset: "as it is",
-      }),
+      imageSize: row(
+        optional(size()),
+        "resize every image to this size first, at most 8192 each way; draw scenes in it",
+        null,
+        { unset: "as it is" },
+      ),
       skipBroken: row(
         flag(),
         "leave out files that are absent, cut or otherwise broken, and list them; the next one stands in",
@@ -213,9 +243,9 @@ export const trainOptions: OptionTable<TrainConfig> = {
     },
   ),
   ...group("Generated scenes", {
-    labeledScenes: row(count, "training scenes with masks", 24),
-    unlabeledScenes: row(count, "training scenes without masks", 216),
-    valScenes: row(count, "validation scenes", 48),
+    labeledScenes: row(sceneCount, "training scenes with masks", 24),
+    unlabeledScenes: row(sceneCount, "training scenes without masks", 216),
+    valScenes: row(sceneCount, "validation scenes", 48),
     difficulty: row(
       number({ min: 0, max: 1 }),
       "0 is tidy and in daylight, 1 is any light and much clutter",
@@ -224,11 +254,16 @@ export const trainOptions: OptionTable<TrainConfig> = {
   }),
   ...group("Model", {
     method: row(choice(["supervised", "pseudo-label", "allspark"]), "how to train", "allspark"),
-    variant: row(encoderSize(), "size of the encoder; your own: channels:blocks of the stages", "b0"),
-    embedding: row(optional(count), "channels of the decoder", null, {
+    variant: row(
+      encoderSize(),
+      `size of the encoder; your own: channels:blocks of the stages, at most ${largest.channels}:${largest.blocks} each, ` +
+        "channels being multiples of 1, 2, 5 and 8",
+      "b0",
+    ),
+    embedding: row(optional(count), `channels of the decoder, at most ${largest.embedding}`, null, {
       unset: "256 for b0 and b1, else 768",
     }),
-    heads: row(count, "heads of AllSpark's attention", 2),
+    heads: row(count, `heads of AllSpark's attention, at most ${largest.heads}`, 2),
     grouping: row(
       choice(["logits", "probabilities"]),
       "what channels are compared with: the official code's choice or the paper's",
@@ -242,6 +277,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
     pretrained: row(file, "start from these weights (.safetensors or .pth)", null, {
       unset: "random weights",
     }),
+    pretrainedKey: row(
+      optional(nameText()),
+      "which of several models in --pretrained, such as teacher",
+      null,
+    ),
+    pretrainedPartial: row(onOff(), "take what fits of --pretrained and list the rest", false),
   }),
   ...group(
     "Dropout",
@@ -253,10 +294,17 @@ export const trainOptions: OptionTable<TrainConfig> = {
     },
   ),
   ...group("Training", {
-    crop: row(integer({ min: 29 }), "side of the square training crops", 513),
-    batch: row(count, "labeled images per step; semi-supervised methods add as many unlabeled", 2),
-    epochs: row(optional(count), "passes over the images", 80, { unset: "--steps decides" }),
-    steps: row(optional(count), "training steps", null, { unset: "--epochs decides", insteadOf: "epochs" }),
+    crop: row(integer({ min: 29 }), `side of the square training crops, 29 to ${largest.crop}`, 513),
+    batch: row(
+      count,
+      `labeled images per step, at most ${largest.batch}; semi-supervised methods add as many unlabeled`,
+      2,
+    ),
+    epochs: row(optional(stepCount), "passes over the images", 80, { unset: "--steps decides" }),
+    steps: row(optional(stepCount), "training steps", null, {
+      unset: "--epochs decides",
+      insteadOf: "epochs",
+    }),
     lr: row(number({ above: 0 }), "learning rate of the encoder; falls to 0 as (1 - t/T)^0.9", 0.001),
     lrMultiplier: row(number({ above: 0 }), "factor of --lr for everything but the encoder", 10),
     optimizer: row(
@@ -266,15 +314,15 @@ export const trainOptions: OptionTable<TrainConfig> = {
     ),
     momentum: row(rate, "momentum of sgd", 0.9),
     weightDecay: row(number({ min: 0 }), "weight decay", 0.0001),
-    warmupEpochs: row(optional(integer({ min: 0 })), "epochs before the memory is read", 5, {
+    warmupEpochs: row(optional(stepNumber), "epochs before the memory is read", 5, {
       unset: "--warmup-steps decides",
     }),
-    warmupSteps: row(optional(integer({ min: 0 })), "steps before the memory is read", null, {
+    warmupSteps: row(optional(stepNumber), "steps before the memory is read", null, {
       unset: "--warmup-epochs decides",
       insteadOf: "warmupEpochs",
     }),
     burnInSteps: row(
-      integer({ min: 0 }),
+      stepNumber,
       "labeled-only steps at the start, for training from random weights",
       0,
     ),
@@ -284,12 +332,12 @@ export const trainOptions: OptionTable<TrainConfig> = {
       "ce",
     ),
     ohemThreshold: row(number({ min: 0, max: 1 }), "ohem: pixels up to this probability count", 0.7),
-    ohemMinKept: row(integer({ min: 0 }), "ohem: at least so many pixels count", 200000),
+    ohemMinKept: row(stepNumber, "ohem: at least so many pixels count", 200000),
     seed: row(integer({ min: 0 }), "seed of weights, crops and dropout", 1),
     checkpointing: row(onOff(), "recompute activations in the backward pass to save memory", false, movable),
   }),
   ...group("Evaluation", {
-    evalEvery: row(optional(count), "steps between two evaluations", null, {
+    evalEvery: row(optional(stepCount), "steps between two evaluations", null, {
       unset: "one per epoch",
       ...movable,
     }),
@@ -308,9 +356,9 @@ export const trainOptions: OptionTable<TrainConfig> = {
         ...movable,
       },
     ),
-    workers: row(count, "threads that load images", 2, movable),
+    workers: row(integer({ min: 1, max: 64 }), "threads that load images, 1 to 64", 2, movable),
     out: row(folderPath(), "folder for the results", "runs", movable),
-    name: row(optional(nameText()), "name of the run's folder", null, {
+    name: row(optional(folderName()), "name of the run's folder", null, {
       unset: "method-encoder-data",
       ...movable,
     }),
@@ -363,7 +411,11 @@ Usage: deno run -A train.ts [options]
   deno run -A train.ts
   deno run -A train.ts --data VOC2012 --split 183 --config configs/pascal.json --pretrained mit_b5.pth
   deno run -A train.ts --images photos --masks masks --crop 257
-  deno run -A train.ts --resume runs/allspark-b0-scenes`,
+  deno run -A train.ts --resume runs/allspark-b0-scenes
+
+A run is saved before its first step, before every evaluation, every quarter of an hour, when it is stopped
+(Ctrl-C, kill, a closed terminal) and when something goes wrong; --resume goes on. One whose output goes to
+files, as under nohup, goes on when its terminal is closed.`,
     others: { label: "scenes", values: sceneDefaults },
   });
 }
@@ -383,12 +435,22 @@ function contradictions(config: TrainConfig): string[] {
   needs("images", "masks", "the masks of some of the images are required");
   needs("masks", "images", "the images that they belong to are required");
   needs("labels", "images", "the names belong to the masks of those images");
+  needs("pretrainedKey", "pretrained", "the file that has several models is required");
+  if (config.pretrainedPartial) {
+    needs("pretrainedPartial", "pretrained", "the file of which a part is taken is required");
+  }
   if (config.steps === null && config.epochs === null) {
     problems.push("Cannot train: neither --steps nor --epochs is set; one of the two is required");
   }
   if (config.warmupSteps === null && config.warmupEpochs === null) {
     problems.push(
       "Cannot train: neither --warmup-steps nor --warmup-epochs is set; one of the two is required",
+    );
+  }
+  if (!Number.isFinite(Math.fround(config.lr * config.lrMultiplier))) {
+    problems.push(
+      `Cannot use --lr ${config.lr} with --lr-multiplier ${config.lrMultiplier}: their product is infinite in f32, with ` +
+        `which the device computes; at most 3.4e38 is possible`,
     );
   }
   if (config.steps !== null && config.burnInSteps >= config.steps && config.method !== "supervised") {

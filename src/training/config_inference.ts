@@ -34,6 +34,8 @@ import {
 export interface InferenceConfig {
   /** Checkpoint, or file of raw weights under the official names. */
   weights: string;
+  /** Which of several models in that file, such as `teacher`, or null. */
+  weightsKey: string | null;
   /** The encoder's size, or null for the checkpoint's. */
   variant: Variant | null;
   /** Channels of the decoder, or null for the checkpoint's or the variant's. */
@@ -88,6 +90,7 @@ const modeHelp = "whole images, their middle, or windows of the crop's size";
 
 const modelRows: OptionTable<Omit<InferenceConfig, "weights" | "mode" | "imageSize" | "crop" | "device">> = {
   ...group("Model", {
+    weightsKey: row(optional(nameText()), "which of several models in --weights, such as teacher", null),
     variant: row(optional(encoderSize()), "size of the encoder", null, {
       unset: "the checkpoint's; raw weights: b0",
     }),

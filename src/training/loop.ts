@@ -7,6 +7,8 @@
 import type { Batch as TensorBatch, Step, StepResult, TrainState } from "../../models/mod.ts";
 import { add, random, tensor } from "../../ops/mod.ts";
 import type { Batch } from "../data/batch.ts";
+import { firstFew } from "../data/errors.ts";
+import { ignoreIndex } from "../data/pixels.ts";
 import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
 import type { Tensor } from "../tensor.ts";
 import { jit } from "../transforms/jit.ts";
@@ -26,7 +28,7 @@ export interface StepMetrics {
   readonly [name: string]: number;
 }
 
-/** A loss that is no number: the run cannot go on. */
+/** A loss, or weights, that are no numbers any more: the run cannot go on. */
 export class LossError extends Error {
   /** The name of this class. */
   override readonly name = "LossError";
@@ -34,13 +36,18 @@ export class LossError extends Error {
   /**
    * Makes the error.
    *
-   * @param step The step, counted from 1, whose loss it was.
-   * @param loss Its loss: NaN or an infinity.
+   * @param step The step, counted from 1, after which it was found.
+   * @param found The loss of that step, NaN or an infinity; or, where the loss is a number, the names of the weights that
+   * are not.
    */
-  constructor(readonly step: number, readonly loss: number) {
+  constructor(readonly step: number, found: number | readonly string[]) {
+    const what = typeof found === "number"
+      ? `the loss is ${found}`
+      : `the loss is a number, but ${found.length} of the saved arrays hold NaN or infinities, ${
+        firstFew(found)
+      }`;
     super(
-      `Cannot go on after step ${step}: the loss is ${loss}; a lower --lr, more --burn-in-steps or another ` +
-        `--seed may help`,
+      `Cannot go on after step ${step}: ${what}; a lower --lr, more --burn-in-steps or another --seed may help`,
     );
   }
 }
@@ -92,6 +99,10 @@ export interface RunOptions {
   readonly readEvery: number;
   /** Called for every step, in order, with the number of steps done. */
   readonly onMetrics: (done: number, metrics: StepMetrics) => void;
+  /** Called after every step, before its metrics are known: what is to be saved if a later one fails. */
+  readonly onState?: (state: TrainState, done: number) => void;
+  /** Called for a step whose labeled images have no pixel with a class: their loss is 0 and teaches nothing. */
+  readonly onUnlabeled?: (step: number) => void;
   /** Asked after every step; true stops the stretch there. A batch that was already asked for is dropped. */
   readonly stopped?: () => boolean;
 }
@@ -108,8 +119,10 @@ export interface RunOptions {
  */
 export async function runSteps(
   state: TrainState,
-  { from, to, stepAt, batches, crop, key, readEvery, onMetrics, stopped }: RunOptions,
+  options: RunOptions,
 ): Promise<{ state: TrainState; done: number }> {
+  const { from, to, stepAt, batches, crop, key, readEvery, onMetrics, onState, onUnlabeled, stopped } =
+    options;
   const unread: { done: number; metrics: StepResult["metrics"] }[] = [];
   const wait = new DataWait();
   const flush = async (): Promise<void> => {
@@ -133,7 +146,7 @@ export async function runSteps(
   let next = done < to ? fetchBatch(batches, crop) : undefined;
   try {
     while (next !== undefined) {
-      const batch: TensorBatch = await wait.until(next).catch(async (error) => {
+      const { batch, isLabeled } = await wait.until(next).catch(async (error) => {
         await flush();
         throw error;
       });
@@ -141,6 +154,8 @@ export async function runSteps(
       const result = stepAt(done)(state, batch, key);
       state = result.state;
       unread.push({ done: ++done, metrics: result.metrics });
+      onState?.(state, done);
+      if (!isLabeled) onUnlabeled?.(done);
       next = done < to ? fetchBatch(batches, crop) : undefined;
       if (next === undefined || unread.length >= readEvery || stopped?.() === true) {
         // Reading may block this thread, so a batch that is there goes to the device first.
@@ -150,22 +165,31 @@ export async function runSteps(
       if (stopped?.() === true) break;
     }
   } finally {
-    next?.then(dispose, () => {});
+    next?.then(({ batch }) => dispose(batch), () => {});
   }
   return { state, done };
 }
 
+/** A batch on the device. */
+interface Fetched {
+  readonly batch: TensorBatch;
+  /** Whether a labeled pixel has a class. */
+  readonly isLabeled: boolean;
+}
+
 /** The next batch, on its way to the device. A failure is thrown where the batch is awaited, not before. */
-function fetchBatch(batches: AsyncIterator<Batch>, crop: number): Promise<TensorBatch> {
+function fetchBatch(batches: AsyncIterator<Batch>, crop: number): Promise<Fetched> {
   const batch = nextBatch(batches, crop);
   batch.catch(() => {});
   return batch;
 }
 
-async function nextBatch(batches: AsyncIterator<Batch>, crop: number): Promise<TensorBatch> {
+async function nextBatch(batches: AsyncIterator<Batch>, crop: number): Promise<Fetched> {
   const { value, done } = await batches.next();
   if (done) throw new RangeError("Cannot take the next step: the loader has no batch for it");
-  return await uploadBatch(value as Batch, crop);
+  const batch = value as Batch;
+  const isLabeled = batch.labeled.mask.some((id) => id !== ignoreIndex);
+  return { batch: await uploadBatch(batch, crop), isLabeled };
 }
 
 /** What a step costs. */

@@ -19,7 +19,7 @@
  * @module
  */
 export * from "./checkpoint.ts";
-export { makeRunFolder, runFiles, writeFileAtomic } from "./checkpoint_files.ts";
+export { makeRunFolder, runFiles, WriteError, writeFileAtomic } from "./checkpoint_files.ts";
 export * from "./config.ts";
 export * from "./config_inference.ts";
 export * from "./evaluation.ts";
@@ -42,6 +42,7 @@ export * from "./prediction.ts";
 export * from "./progress.ts";
 export * from "./report.ts";
 export * from "../optim/schedules.ts";
+export { FolderInUseError } from "./run_lock.ts";
 export { chooseDevice, runProgram } from "./session.ts";
 export { openEvaluationData, openInput, openTrainingData, type TrainedClasses } from "./session_data.ts";
 export {
@@ -49,6 +50,7 @@ export {
   forwardOf,
   type LoadedModel,
   loadModel,
+  type PretrainedOptions,
   stepConfigOf,
   withPretrained,
 } from "./session_model.ts";

@@ -89,13 +89,27 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
   const names = new Map(rows.map(([name]) => [flagName(name).slice(2), name]));
   const known = [...names.keys(), "config", "help"];
   const problems: string[] = [];
-  const parsed = parseArgs(joinNegativeNumbers(args), {
+  const unknown = (argument: string): void => {
+    const name = argument.replace(/^-+/, "").replace(/=.*/s, "");
+    const problem = `Cannot use ${argument}: there is no such option${suggestion("--", name, known)}`;
+    // `-lr 3` comes as l and as r.
+    if (!problems.includes(problem)) problems.push(problem);
+  };
+  const [filled, empty] = withoutEmpty(args);
+  for (const flag of empty) {
+    const expected = flag === "config"
+      ? configExpected
+      : known.includes(flag) && optionOf(table, names.get(flag)!).expected;
+    if (expected === false) unknown(`--${flag}=`);
+    else problems.push(`Cannot use --${flag} without a value: ${expected} is required`);
+  }
+  const parsed = parseArgs(joinNegativeNumbers(filled), {
     string: [...names.keys(), "config"],
     boolean: ["help"],
     alias: { help: "h" },
     unknown: (argument: string, key?: string): unknown => {
       if (key === undefined) return undefined;
-      problems.push(`Cannot use ${argument}: there is no such option${suggestion("--", key, known)}`);
+      unknown(argument);
       return false;
     },
   });
@@ -111,9 +125,7 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
   }
   if (parsed.help) return { help: true, values: {} };
   const config: unknown = parsed.config;
-  if (config === "") {
-    problems.push("Cannot use --config without a value: the path of a JSON file is required");
-  }
+  if (config === "") problems.push(`Cannot use --config without a value: ${configExpected} is required`);
   const layers = [given as Partial<T>];
   if (typeof config === "string" && config !== "") {
     try {
@@ -134,10 +146,25 @@ export function readOptions<T>(table: OptionTable<T>, args: string[]): Given<T> 
   return { help: false, values: layerOptions(table, ...layers) };
 }
 
+/** What `--config` takes. */
+const configExpected = "the path of a JSON file";
+
+/** The arguments without those like `--lr=`, and the names of these. */
+function withoutEmpty(args: readonly string[]): [filled: string[], empty: string[]] {
+  const isEmpty = (arg: string): boolean => /^--[^=]+=\s*$/.test(arg);
+  return [
+    args.filter((arg) => !isEmpty(arg)),
+    args.filter(isEmpty).map((arg) => arg.slice(2, arg.indexOf("="))).filter((flag) => flag !== "help"),
+  ];
+}
+
 /** Reads a JSON file of options; a `description` in it is for readers and ignored. */
 export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<T> {
   let content: string | undefined;
   try {
+    const { isCharDevice, isBlockDevice, size } = Deno.statSync(path);
+    if (isCharDevice || isBlockDevice) throw new Error("it is a device");
+    if (size > mostOptionBytes) throw new Error(`it has ${size} bytes`);
     content = decodeText(Deno.readFileSync(path));
   } catch (error) {
     throw new OptionError([`Cannot read ${path}: ${reason(error)}; a JSON file of options is required`]);
@@ -148,6 +175,11 @@ export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<
   return optionsFromJson(table, content, path);
 }
 
+/** A file of options is not longer than this. */
+const mostOptionBytes = 2 ** 20;
+/** So many wrong options are told; who has more has given another file than was meant. */
+const mostProblems = 20;
+
 /**
  * Reads options from JSON text: an object whose keys are the names of the table.
  *
@@ -157,9 +189,10 @@ export function readOptionFile<T>(table: OptionTable<T>, path: string): Partial<
 export function optionsFromJson<T>(table: OptionTable<T>, content: string, source: string): Partial<T> {
   let values: unknown;
   try {
-    values = JSON.parse(content);
+    // Editors of other systems put a byte order mark before the text.
+    values = JSON.parse(content.replace(/^\ufeff/, ""));
   } catch (error) {
-    throw new OptionError([`Cannot read ${source}: it is not JSON, ${(error as Error).message}`]);
+    throw new OptionError([`Cannot read ${source}: it is not JSON, ${reason(error)}`]);
   }
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
     throw new OptionError([`Cannot read ${source}: an object with an option per key is required`]);
@@ -169,7 +202,11 @@ export function optionsFromJson<T>(table: OptionTable<T>, content: string, sourc
   const given: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(values)) {
     if (name === "description") continue;
-    const shown = `"${name}": ${JSON.stringify(value)} in ${source}`;
+    if (problems.length === mostProblems) {
+      problems.push(`Cannot use ${source}: more of it is wrong than this`);
+      break;
+    }
+    const shown = `"${printable(name, 60)}": ${printable(JSON.stringify(value), 80)} in ${source}`;
     if (known.includes(name)) given[name] = checked(table, name, value, shown, problems);
     else problems.push(`Cannot use ${shown}: there is no such option${suggestion("", name, known)}`);
   }
@@ -247,6 +284,10 @@ function entriesOf<T>(table: OptionTable<T>): [string, Option<unknown>][] {
   return Object.entries(table as Record<string, Option<unknown>>);
 }
 
+function optionOf<T>(table: OptionTable<T>, name: string): Option<unknown> {
+  return (table as Record<string, Option<unknown>>)[name]!;
+}
+
 function checked<T>(
   table: OptionTable<T>,
   name: string,
@@ -254,10 +295,10 @@ function checked<T>(
   shown: string,
   problems: string[],
 ): unknown {
-  const option = (table as Record<string, Option<unknown>>)[name]!;
+  const option = optionOf(table, name);
   const result = option.read(value);
   if (result !== undefined) return result.value;
-  problems.push(`Cannot use ${shown}: ${option.expected} is required`);
+  problems.push(`Cannot use ${shown}: ${option.fault?.(value) ?? `${option.expected} is required`}`);
   return undefined;
 }
 
@@ -287,10 +328,13 @@ function wrap(content: string, width: number): string[] {
 
 /** `; did you mean --crop` for the nearest known name, or a pointer to the help if none is near. */
 function suggestion(prefix: string, name: string, known: string[]): string {
-  const ranked = known.map((word) => ({ word, distance: editDistance(name, word) }));
-  const best = ranked.reduce((a, b) => (b.distance < a.distance ? b : a));
-  if (best.distance <= Math.max(2, Math.floor(name.length / 3))) {
-    return `; did you mean ${prefix}${best.word}`;
+  const longest = 40;
+  if (name.length <= longest) {
+    const ranked = known.map((word) => ({ word, distance: editDistance(name, word) }));
+    const best = ranked.reduce((a, b) => (b.distance < a.distance ? b : a));
+    // A name of which no letter is right is no slip.
+    const isNear = best.distance <= Math.max(2, Math.floor(name.length / 3)) && best.distance < name.length;
+    if (isNear) return `; did you mean ${prefix}${best.word}`;
   }
   return "; --help lists the options";
 }

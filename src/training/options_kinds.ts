@@ -5,6 +5,7 @@
  */
 
 import * as v from "valibot";
+import { inBytes } from "./words.ts";
 
 /** The type of an option's value: how to read it (from text or JSON) and the words that describe it. */
 export interface Kind<T> {
@@ -14,6 +15,8 @@ export interface Kind<T> {
   readonly expected: string;
   /** The typed value of a JSON value or a text, or undefined if it is not right. */
   readonly read: (value: unknown) => { value: T } | undefined;
+  /** What exactly is wrong with a value that has the right form, as the end of a sentence. */
+  readonly fault?: (value: unknown) => string | undefined;
 }
 
 /** A kind that a valibot schema checks. */
@@ -31,24 +34,42 @@ const finite = v.pipe(
   v.finite(),
 );
 
-const someText = v.pipe(v.string(), v.nonEmpty());
+/** Text in which something can be seen; no path has a zero. */
+const someText = v.pipe(v.string(), v.regex(/\S/), v.excludes("\0"));
 
-/** A whole number of at least `min`. */
-export function integer({ min }: { min: number }): Kind<number> {
-  return kind("N", `a whole number of at least ${min}`, v.pipe(finite, v.safeInteger(), v.minValue(min)));
+/** A whole number of at least `min`, and at most `max` if that is given. */
+export function integer({ min, max = Number.MAX_SAFE_INTEGER }: { min: number; max?: number }): Kind<number> {
+  const whole = v.pipe(finite, v.integer(), v.minValue(min));
+  const fault = (value: unknown): string | undefined => {
+    const k = v.safeParse(whole, value);
+    return k.success && k.output > max ? `at most ${max} is possible` : undefined;
+  };
+  return { ...kind("N", `a whole number of at least ${min}`, v.pipe(whole, v.maxValue(max))), fault };
 }
 
-/** A number from `min` (or just above it) to `max` (or just below it). */
+/** The largest number that f32 holds. */
+const largestFloat = 3.4028234663852886e38;
+
+/**
+ * A number from `min` (or just above it) to `max` (or just below it). The device computes in f32: what that rounds to a
+ * bound which is out, or to infinity, is out.
+ */
 export function number(range: { min?: number; above?: number; max?: number; below?: number }): Kind<number> {
   const { min, above, max, below } = range;
   const low = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : "";
   const high = below !== undefined ? `below ${below}` : max !== undefined ? `at most ${max}` : "";
-  const schema = v.pipe(
-    finite,
-    v.check((x) => x >= (min ?? -Infinity) && x <= (max ?? Infinity)),
-    v.check((x) => x > (above ?? -Infinity) && x < (below ?? Infinity)),
-  );
-  return kind("X", `a number ${[low, high].filter((part) => part !== "").join(" and ")}`, schema);
+  const expected = `a number ${[low, high].filter((part) => part !== "").join(" and ")}`;
+  const isWithin = (x: number): boolean =>
+    x >= (min ?? -Infinity) && x <= (max ?? Infinity) && x > (above ?? -Infinity) && x < (below ?? Infinity);
+  const isStored = (x: number): boolean => Math.abs(x) <= largestFloat && isWithin(Math.fround(x));
+  const fault = (value: unknown): string | undefined => {
+    const x = v.safeParse(finite, value);
+    if (!x.success || !isWithin(x.output) || isStored(x.output)) return undefined;
+    return `in f32, with which the device computes, it is ${Math.fround(x.output)}; ${expected} is required`;
+  };
+  // A bound itself may be inexact in f32, such as 0.1.
+  const schema = v.pipe(finite, v.check((x) => isWithin(x) && (isStored(x) || x === max || x === min)));
+  return { ...kind("X", expected, schema), fault };
 }
 
 /** One of a few words. */
@@ -87,6 +108,17 @@ export function nameText(): Kind<string> {
   return kind("NAME", "a name", someText);
 }
 
+/** The name of a folder. */
+export function folderName(): Kind<string> {
+  const plain = v.pipe(
+    someText,
+    v.regex(/^[^/\\\p{Cc}]+$/u),
+    v.check((name) => name !== "." && name !== ".."),
+    v.maxBytes(200),
+  );
+  return kind("NAME", "a name without slashes, of at most 200 bytes,", plain);
+}
+
 /** `on` or `off`; `true` and `false` in files. */
 export function onOff(): Kind<boolean> {
   const words = v.pipe(v.picklist(["on", "off"]), v.transform((word) => word === "on"));
@@ -99,20 +131,52 @@ export function flag(): Kind<boolean> {
   return { placeholder: "[on|off]", expected, read: (value) => value === "" ? { value: true } : read(value) };
 }
 
-const variantPattern = /^(b[0-5]|\d+(,\d+){3}:\d+(,\d+){3})$/;
+const variantPattern = /^(b[0-5]|\d{1,9}(,\d{1,9}){3}:\d{1,9}(,\d{1,9}){3})$/;
+
+/** The attention heads of the four stages of every encoder. */
+const stageHeads = [1, 2, 5, 8];
 
 /** The size of an encoder: a published one, or channels and blocks of the four stages. */
 export function encoderSize(): Kind<string> {
   const expected = "b0 to b5, or channels:blocks of the four stages as in 32,64,160,256:2,2,2,2,";
-  return kind("b0..b5", expected, v.pipe(v.string(), v.regex(variantPattern)));
+  const fault = (value: unknown): string | undefined => {
+    if (typeof value !== "string" || !variantPattern.test(value) || !value.includes(":")) return undefined;
+    const [channels, blocks] = value.split(":").map((list) => list.split(",").map(Number)) as [
+      number[],
+      number[],
+    ];
+    const stage = stageHeads.findIndex((heads, k) => channels[k]! === 0 || channels[k]! % heads !== 0);
+    if (stage >= 0) {
+      return `stage ${stage + 1} has ${channels[stage]} channels and ${
+        stageHeads[stage]
+      } attention heads; a multiple ` +
+        `of ${stageHeads[stage]} is required`;
+    }
+    const empty = blocks.indexOf(0);
+    return empty < 0 ? undefined : `stage ${empty + 1} has no blocks; at least 1 is required`;
+  };
+  const schema = v.pipe(v.string(), v.regex(variantPattern), v.check((text) => fault(text) === undefined));
+  return { ...kind("b0..b5", expected, schema), fault };
 }
 
-const sizePattern = /^[1-9]\d{0,4}x[1-9]\d{0,4}$/;
+const sizePattern = /^[1-9]\d*x[1-9]\d*$/;
+
+/** The largest width and height of an image in pixels. */
+const largestSide = 8192;
 
 /** Width and height in pixels, as in `240x180`; {@linkcode parseSize} splits it. */
 export function size(): Kind<string> {
   const expected = "width x height in pixels, as in 240x180,";
-  return kind("WxH", expected, v.pipe(v.string(), v.regex(sizePattern)));
+  const isSmall = (text: string): boolean => text.split("x").every((side) => Number(side) <= largestSide);
+  const fault = (value: unknown): string | undefined => {
+    if (typeof value !== "string" || !sizePattern.test(value) || isSmall(value)) return undefined;
+    const bytes = value.split("x").reduce((product, side) => product * Number(side), 12);
+    return `an image of that size alone takes ${
+      inBytes(bytes)
+    } of memory; at most ${largestSide} pixels on each ` +
+      `side are possible`;
+  };
+  return { ...kind("WxH", expected, v.pipe(v.string(), v.regex(sizePattern), v.check(isSmall))), fault };
 }
 
 /** The same kind of value, or `null` when the option is not given. */

@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { printable } from "../data/errors.ts";
+import { stderr, terminalColumns, visibleLines } from "./terminal.ts";
 
 /** Where the progress goes; by default standard error. */
 export interface ProgressOutput {
@@ -30,10 +32,14 @@ export interface ProgressUpdate {
   dataWait?: number;
 }
 
+/** A moment at which steps were told, and the last of them. */
 interface Moment {
   step: number;
-  time: number;
-  dataWait?: number;
+  readonly time: number;
+  /** What each of these steps said about its waiting. */
+  readonly dataWaits: number[];
+  /** True of a moment at which steps began and none was told. */
+  readonly isBeginning: boolean;
 }
 
 /** Milliseconds between two paintings of the bar on a terminal. */
@@ -43,6 +49,8 @@ const quietFirst = 10_000;
 const quietLater = 60_000;
 /** Milliseconds over which the speed is averaged. */
 const speedWindow = 10_000;
+/** Steps that are told within so many milliseconds are told together: when each of them ended is not known. */
+const together = 25;
 
 /**
  * The progress of one program. Call {@linkcode stage} before anything slow, {@linkcode start} before the first step,
@@ -73,9 +81,9 @@ export class Progress implements Disposable {
   #total = 0;
   #imagesPerStep = 0;
   #from = 0;
-  /** When the first step had ended: what came before it, compilation, says nothing about the time left. */
-  #firstStep: Moment | undefined;
-  /** The ends of the last steps, for the speed; a stage in between, such as an evaluation, empties it. */
+  /** When the first steps had ended: what came before, compilation, says nothing about the time left. */
+  #firstSteps: Moment | undefined;
+  /** When the last steps were told, for the speed; a stage in between, such as an evaluation, empties it. */
   #recent: Moment[] = [];
   #speed = "";
 
@@ -97,6 +105,7 @@ export class Progress implements Disposable {
    */
   stage(what: string, k?: number, n?: number): void {
     const fresh = k === undefined || k <= 1;
+    this.#keepSpeed();
     this.#recent = [];
     this.#inStage = true;
     const began = this.#output.now();
@@ -118,30 +127,43 @@ export class Progress implements Disposable {
     this.#imagesPerStep = imagesPerStep;
     this.#from = from;
     this.#inStage = false;
-    this.#firstStep = undefined;
+    this.#firstSteps = undefined;
     this.#recent = [];
     this.#line = (): string =>
       fit([`step ${from}/${total}`, "the first step takes longest"], this.#columns());
     this.#show({ now: true });
   }
 
-  /** Shows a finished step. */
+  /**
+   * Says that steps begin now that everything is compiled, after so many: the speed counts from here.
+   *
+   * @param done Steps done.
+   */
+  steps(done: number): void {
+    this.#keepSpeed();
+    this.#recent = [{ step: done, time: this.#output.now(), dataWaits: [], isBeginning: true }];
+  }
+
+  /** Shows a finished step. Several may be told in one go. */
   update({ step, loss, lr, dataWait }: ProgressUpdate): void {
-    const now: Moment = { step, time: this.#output.now(), ...(dataWait !== undefined && { dataWait }) };
+    const time = this.#output.now();
+    const waits = dataWait === undefined ? [] : [dataWait];
+    const last = this.#recent.at(-1);
+    if (last !== undefined && !last.isBeginning && time - last.time < together) {
+      last.step = step;
+      last.dataWaits.push(...waits);
+    } else this.#recent.push({ step, time, dataWaits: waits, isBeginning: false });
+    this.#firstSteps ??= this.#recent.at(-1)!;
     this.#inStage = false;
-    this.#firstStep ??= now;
-    this.#recent.push(now);
-    while (this.#recent.length > 2 && this.#recent[1]!.time < now.time - speedWindow) this.#recent.shift();
-    const perStep = millisecondsPerStep(this.#recent[0]!, now);
-    if (perStep > 0) this.#speed = `${threeDigits(this.#imagesPerStep / perStep * 1000)} images/s`;
-    this.#line = (): string => this.#bar(now, loss, lr);
+    while (this.#recent.length > 3 && this.#recent[1]!.time < time - speedWindow) this.#recent.shift();
+    this.#line = (): string => this.#bar(step, loss, lr);
     this.#show({ now: step === this.#total || step === this.#from + 1 });
   }
 
   /** Writes a line that stays, above the bar. */
   note(text: string): void {
     this.#erase();
-    this.#write(text + "\n");
+    this.#write(visibleLines(text) + "\n");
     if (this.#output.isTerminal) this.#paint();
   }
 
@@ -160,7 +182,7 @@ export class Progress implements Disposable {
 
   /** How much of the last steps' time was spent waiting for data. */
   #dataWait(): string {
-    const shares = this.#recent.flatMap(({ dataWait }) => dataWait === undefined ? [] : [dataWait]);
+    const shares = this.#recent.flatMap(({ dataWaits }) => dataWaits);
     if (shares.length === 0) return "";
     const mean = shares.reduce((sum, share) => sum + share) / shares.length;
     return `data wait ${(100 * mean).toFixed(0)} %`;
@@ -175,11 +197,11 @@ export class Progress implements Disposable {
     const quiet = time - this.#begin < quietLater ? quietFirst : quietLater;
     if (!now && time - this.#lastWrite < (this.#output.isTerminal ? paintInterval : quiet)) return;
     if (this.#output.isTerminal) this.#paint();
-    else if (this.#line() !== "") this.#write(this.#line() + "\n");
+    else if (this.#line() !== "") this.#write(printable(this.#line()) + "\n");
   }
 
   #paint(): void {
-    const line = this.#line().slice(0, this.#columns());
+    const line = printable(this.#line()).slice(0, this.#columns());
     if (line === "") return;
     this.#erase();
     this.#write(line);
@@ -196,23 +218,41 @@ export class Progress implements Disposable {
     this.#lastWrite = this.#output.now();
   }
 
-  #bar(now: Moment, loss: number, lr: number): string {
-    const perStep = millisecondsPerStep(this.#firstStep!, now);
-    const left = (this.#total - now.step) * perStep / 1000;
-    const done = now.step === this.#total;
+  /** The last moment of which no more steps will be told. */
+  #lastWhole(step: number): Moment | undefined {
+    const last = this.#recent.at(-1);
+    const isWhole = last === undefined || step === this.#total || this.#output.now() - last.time >= together;
+    return isWhole ? last : this.#recent.at(-2);
+  }
+
+  /** The speed since the first of the recent moments, or the last that was known. */
+  #speedNow(step: number): string {
+    const [begin, end] = [this.#recent[0], this.#lastWhole(step)];
+    if (begin === undefined || end === undefined || end.step <= begin.step) return this.#speed;
+    return `${threeDigits(this.#imagesPerStep / millisecondsPerStep(begin, end) * 1000)} images/s`;
+  }
+
+  #keepSpeed(): void {
+    this.#speed = this.#speedNow(this.#recent.at(-1)?.step ?? 0);
+  }
+
+  #bar(step: number, loss: number, lr: number): string {
+    const end = this.#lastWhole(step);
+    const perStep = end === undefined ? 0 : millisecondsPerStep(this.#firstSteps!, end);
+    const done = step === this.#total;
     const parts = [
-      `step ${String(now.step).padStart(String(this.#total).length)}/${this.#total}`,
+      `step ${String(step).padStart(String(this.#total).length)}/${this.#total}`,
       `loss ${loss.toFixed(4)}`,
       done
-        ? `done in ${duration((now.time - this.#begin) / 1000)}`
+        ? `done in ${duration((this.#output.now() - this.#begin) / 1000)}`
         : perStep > 0
-        ? `${duration(left)} left`
+        ? `${duration((this.#total - step) * perStep / 1000)} left`
         : "",
-      this.#speed,
+      this.#speedNow(step),
       this.#dataWait(),
       `lr ${lr.toPrecision(3)}`,
     ].filter((part) => part !== "");
-    return fit(parts, this.#columns(), this.#output.isTerminal ? now.step / this.#total : undefined);
+    return fit(parts, this.#columns(), this.#output.isTerminal ? step / this.#total : undefined);
   }
 }
 
@@ -248,17 +288,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} min`;
 }
 
-/** Standard error as a place for progress. */
+/** Standard error as a place for progress, for as long as somebody reads it. */
 export function standardError(): ProgressOutput {
   return {
-    write(text: string): void {
-      const bytes = new TextEncoder().encode(text);
-      for (let written = 0; written < bytes.length;) {
-        written += Deno.stderr.writeSync(bytes.subarray(written));
-      }
-    },
-    isTerminal: Deno.stderr.isTerminal(),
-    columns: (): number => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : 200,
+    write: (text: string): void => stderr.write(text),
+    isTerminal: stderr.isTerminal,
+    columns: terminalColumns,
     now: (): number => performance.now(),
   };
 }

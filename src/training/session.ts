@@ -4,12 +4,16 @@
  *
  * @module
  */
-import { DataError } from "../data/errors.ts";
+import { DataError, reason } from "../data/errors.ts";
 import { describeDevice, device, setDevice } from "../device.ts";
+import { DeviceError } from "../errors.ts";
 import { FileFormatError } from "../io/array.ts";
+import { WriteError } from "./checkpoint_files.ts";
 import type { DeviceChoice } from "./config.ts";
 import { LossError } from "./loop.ts";
 import { type Given, OptionError, type OptionTable, readOptions } from "./options.ts";
+import { FolderInUseError } from "./run_lock.ts";
+import { stderr, stdout } from "./terminal.ts";
 
 /** Errors whose message is all that a user needs: what is wrong is not in the program. */
 const plainErrors = [
@@ -17,11 +21,9 @@ const plainErrors = [
   DataError,
   FileFormatError,
   LossError,
-  Deno.errors.NotFound,
-  Deno.errors.AlreadyExists,
-  Deno.errors.PermissionDenied,
-  Deno.errors.NotADirectory,
-  Deno.errors.IsADirectory,
+  WriteError,
+  FolderInUseError,
+  DeviceError,
 ];
 
 /**
@@ -43,26 +45,46 @@ export async function runProgram<T>(
   }
   try {
     const given: Given<T> = readOptions(table, args);
-    if (given.help) {
-      console.log(help());
-      Deno.exit(0);
-    }
-    Deno.exit(await run(given.values));
+    if (given.help) stdout.print(help());
+    Deno.exit(given.help ? 0 : await run(given.values));
   } catch (error) {
-    const plain = plainErrors.some((kind) => error instanceof kind);
-    console.error(plain ? (error as Error).message : error);
-    Deno.exit(plain ? 2 : 1);
+    const sentence = sentenceOf(error);
+    stderr.print(sentence ?? Deno.inspect(error));
+    Deno.exit(sentence === undefined ? 1 : 2);
   }
+}
+
+/** The sentence of an error that the user can mend; undefined of any other. */
+export function sentenceOf(error: unknown): string | undefined {
+  if (plainErrors.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (!(error instanceof Error)) return undefined;
+  // What the system says by itself: "Is a directory (os error 21): readfile '/tmp'".
+  const own = error.message.match(/\(os error \d+\)(?:[:,] \w+ '(.*?)'(?: -> '(.*)')?)?$/s);
+  if (own !== null) {
+    const paths = own.slice(1).filter((path) => path !== undefined);
+    return `Cannot use ${paths.join(" and ") || "a file"}: ${reason(error)}`;
+  }
+  if (/^Cannot allocate |allocation failed$/.test(error.message)) {
+    return `${error.message}; a smaller --batch or --crop needs less memory`;
+  }
+  const isRefusal = Object.values(Deno.errors).some((kind) => error instanceof kind);
+  return isRefusal ? error.message : undefined;
 }
 
 /**
  * Chooses the device and says in one line which it is and why.
  *
  * @param choice What the configuration says.
- * @throws {Error} If the device cannot be used.
+ * @throws {OptionError} If there is no such device here.
  */
 export async function chooseDevice(choice: DeviceChoice): Promise<string> {
-  await setDevice(choice);
+  try {
+    await setDevice(choice);
+  } catch (error) {
+    // That there is no such device here is for the user to mend, not for the program.
+    if (!(error instanceof Error) || !error.message.startsWith("Cannot use ")) throw error;
+    throw new OptionError([error.message]);
+  }
   const name = device()!;
   const environment = Deno.env.get("ALLSPARK_DEVICE");
   const why = choice !== "auto"
@@ -73,10 +95,4 @@ export async function chooseDevice(choice: DeviceChoice): Promise<string> {
     ? "a GPU was found"
     : "no GPU was found";
   return `Device: ${name}, ${await describeDevice()} (${why})`;
-}
-
-/** A number of bytes for people. */
-export function megabytes(bytes: number): string {
-  const mega = bytes / 1e6;
-  return mega >= 1000 ? `${(mega / 1000).toFixed(1)} GB` : `${Math.max(1, Math.round(mega))} MB`;
 }

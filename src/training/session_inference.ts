@@ -8,11 +8,12 @@ import type { WholeImage } from "../data/batch.ts";
 import { BrokenFiles } from "../data/broken.ts";
 import { type ClassInfo, readClasses } from "../data/classes.ts";
 import type { Dataset } from "../data/datasets.ts";
-import { DataError, firstFew, printable } from "../data/errors.ts";
+import { DataError, firstFew } from "../data/errors.ts";
 import { imageFormats, isImageName } from "../data/files.ts";
 import { wholeImages } from "../data/loader.ts";
 import type { ImageArray } from "../data/pixels.ts";
 import { onCompile, realize } from "../evaluate.ts";
+import { WriteError } from "./checkpoint_files.ts";
 import {
   type EvaluateConfig,
   evaluateConfig,
@@ -36,6 +37,7 @@ import {
 } from "./session_data.ts";
 import { type LoadedModel, loadModel, parameterCount } from "./session_model.ts";
 import { iouTable, percent } from "./table.ts";
+import { stderr, stdout } from "./terminal.ts";
 
 /** Threads that read images. */
 const workers = 2;
@@ -48,7 +50,7 @@ const workers = 2;
  */
 export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<number> {
   const config = evaluateConfig(given);
-  console.log(await chooseDevice(config.device));
+  stdout.print(await chooseDevice(config.device));
   const loaded = await loadModel(config);
   const { trained, classCount } = loaded;
   const imageSize = config.imageSize ?? trained.imageSize;
@@ -59,9 +61,9 @@ export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<numbe
     ? new BrokenFiles((_, why) => progress.note(`Left out: ${why}`))
     : undefined;
   await checkData(dataset, { mode: config.mode, crop, broken, progress });
-  console.log(modelLine(config.weights, loaded));
-  console.log(`Data: ${dataset.name}: ${dataset.val.length} images`);
-  for (const line of dataset.remarks ?? []) console.log(line);
+  stdout.print(modelLine(config.weights, loaded));
+  stdout.print(`Data: ${dataset.name}: ${dataset.val.length} images`);
+  for (const line of dataset.remarks ?? []) stdout.print(line);
   const segment = await segmentWith(loaded, { mode: config.mode, crop, progress });
   const occurring = new Set<number>();
   const scores = await evaluated(dataset, broken, (images) =>
@@ -74,14 +76,17 @@ export async function runEvaluate(given: Partial<EvaluateConfig>): Promise<numbe
     }));
   progress[Symbol.dispose]();
   onCompile(undefined);
-  console.log(`\n${iouTable(dataset.classes.map(({ name }) => name), scores)}\n`);
+  stdout.print(`\n${iouTable(dataset.classes.map(({ name }) => name), scores)}\n`);
   if (broken !== undefined && broken.reasons.size > 0) {
-    console.log(`Left out: ${broken.reasons.size} broken files, listed above`);
+    stdout.print(`Left out: ${broken.reasons.size} broken files, listed above`);
   }
   const absent = dataset.classes.filter((_, id) => !occurring.has(id)).map(({ name }) => name);
-  if (absent.length > 0) console.log(`In no mask, and counted as 0 in the mean: ${firstFew(absent)}`);
-  console.log(`Pixels right: ${percent(scores.pixelAccuracy)} %`);
-  console.log(`mIoU ${percent(scores.meanIoU)}`);
+  if (absent.length > 0) stdout.print(`In no mask, and counted as 0 in the mean: ${firstFew(absent)}`);
+  stdout.print(`Pixels right: ${percent(scores.pixelAccuracy)} %`);
+  stdout.print(`mIoU ${percent(scores.meanIoU)}`);
+  if (stdout.failure !== undefined) {
+    throw new WriteError("write the scores to standard output", stdout.failure);
+  }
   return 0;
 }
 
@@ -110,10 +115,10 @@ export async function runPredict(given: Partial<PredictConfig>): Promise<number>
   const config = predictConfig(given);
   const { items, names } = await openInput(config.input, { except: config.out });
   await makeFolder(config.out);
-  console.log(await chooseDevice(config.device));
+  stdout.print(await chooseDevice(config.device));
   const loaded = await loadModel(config);
   const classes = await classesOf(loaded, config);
-  console.log(modelLine(config.weights, loaded));
+  stdout.print(modelLine(config.weights, loaded));
   using progress = new Progress();
   const failures = new Map<string, string>();
   const fail = (image: string, why: string): void => {
@@ -138,10 +143,10 @@ export async function runPredict(given: Partial<PredictConfig>): Promise<number>
   });
   progress[Symbol.dispose]();
   onCompile(undefined);
-  for (const path of written) console.log(path);
+  for (const path of written) stdout.print(path);
   if (failures.size === 0) return 0;
-  console.error(`Segmented ${done} of ${items.length} images; these could not be:`);
-  for (const why of failures.values()) console.error(printable(why));
+  stderr.print(`Segmented ${done} of ${items.length} images; these could not be:`);
+  for (const why of failures.values()) stderr.print(why);
   return 2;
 }
 

@@ -15,7 +15,10 @@ import {
   supervisedStep,
 } from "../../models/mod.ts";
 import type { ClassInfo, ClassList } from "../data/classes.ts";
-import { type ArrayEntry, findStateDict, readWeights } from "../io/mod.ts";
+import { DTypeError } from "../errors.ts";
+import { readBytes } from "../io/files.ts";
+import type { Misfits } from "../io/fit.ts";
+import { type ArrayEntry, FileFormatError, findStateDict, readWeights } from "../io/mod.ts";
 import type { Tensor } from "../tensor.ts";
 import { treeTensors } from "../tree.ts";
 import { type CheckpointMeta, decodeCheckpoint, isCheckpoint } from "./checkpoint.ts";
@@ -132,17 +135,43 @@ interface Weights {
   readonly trained?: Pick<CheckpointMeta, "config" | "classes" | "maskColors">;
 }
 
-async function readModelFile(path: string): Promise<Weights> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await Deno.readFile(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(`Cannot load weights ${path}: there is no such file`);
+/**
+ * Reads a file of weights.
+ *
+ * @param path The file.
+ * @param key Which of several models in it, or null.
+ * @param keyFlag The option that gives the key.
+ */
+async function readModelFile(path: string, key: string | null, keyFlag: string): Promise<Weights> {
+  const bytes = await readBytes(path, "load weights");
+  if (isCheckpoint(bytes)) {
+    const { arrays, meta } = decodeCheckpoint(bytes, path);
+    return { entries: modelArrays(arrays), trained: meta };
   }
-  if (!isCheckpoint(bytes)) return { entries: findStateDict((await readWeights(path)).tree) };
-  const { arrays, meta } = decodeCheckpoint(bytes, path);
-  return { entries: modelArrays(arrays), trained: meta };
+  const { tree } = await readWeights(bytes, { name: path });
+  return naming(`${path}; ${keyFlag} chooses`, () => ({
+    entries: findStateDict(tree, key === null ? {} : { key }),
+  }));
+}
+
+/** Runs what reads a file, and adds to its errors what they are about. */
+export function naming<T>(about: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const isOfFile = error instanceof FileFormatError || error instanceof DTypeError ||
+      error instanceof RangeError;
+    if (!isOfFile) throw error;
+    throw new FileFormatError(`${error.message} (${about})`, { cause: error });
+  }
+}
+
+/** Options of {@linkcode withPretrained}. */
+export interface PretrainedOptions {
+  /** Which of several models in the file, such as `teacher`. */
+  readonly key?: string | null;
+  /** Takes what fits of the file, and is called with what does not; without it that is an error. */
+  readonly onMisfits?: (misfits: Misfits) => void;
 }
 
 /**
@@ -151,15 +180,26 @@ async function readModelFile(path: string): Promise<Weights> {
  * @param base A new model.
  * @param path The file.
  * @param variant The encoder.
+ * @param options Which of several models, and whether less than all is enough.
  * @throws {FileFormatError} If names or shapes do not fit.
  */
-export async function withPretrained(base: Model, path: string, variant: string): Promise<Model> {
-  const { entries } = await readModelFile(path);
+export async function withPretrained(
+  base: Model,
+  path: string,
+  variant: string,
+  options: PretrainedOptions = {},
+): Promise<Model> {
+  const { key = null, onMisfits } = options;
+  const { entries } = await readModelFile(path, key, "--pretrained-key");
   // A model without AllSpark can start from one with it.
   const wanted = base.params.allspark !== undefined
     ? entries
     : new Map([...entries].filter(([name]) => !name.includes("decoder.allspark.")));
-  return fromStateDict(wanted, { variant: encoderOf(variant), base });
+  const about = onMisfits ? path : `${path}; --pretrained-partial on takes what fits`;
+  return naming(
+    about,
+    () => fromStateDict(wanted, { variant: encoderOf(variant), base, ...(onMisfits && { onMisfits }) }),
+  );
 }
 
 /** A model ready to be used, and what is known about its training. */
@@ -185,14 +225,15 @@ export interface LoadedModel {
  * @throws {FileFormatError} If the file is damaged, or not of such a model.
  */
 export async function loadModel(given: InferenceConfig): Promise<LoadedModel> {
-  const { entries, trained } = await readModelFile(given.weights);
+  const { entries, trained } = await readModelFile(given.weights, given.weightsKey, "--weights-key");
   const config = trained?.config ?? trainConfig({ imageSize: null, crop: 513, evalKeys: "self" });
   const variant = encoderOf(given.variant ?? config.variant);
-  const model = fromStateDict(entries, {
-    variant,
-    ...(given.embedding !== null && { embedding: given.embedding }),
-    ...(given.heads !== null && { heads: given.heads }),
-  });
+  const model = naming(given.weights, () =>
+    fromStateDict(entries, {
+      variant,
+      ...(given.embedding !== null && { embedding: given.embedding }),
+      ...(given.heads !== null && { heads: given.heads }),
+    }));
   const query = model.params.allspark?.labeled.query.shape;
   return {
     model,

@@ -5,10 +5,11 @@
  * @module
  */
 import { fromStateDict, type StateDictOptions, toStateDict, type TrainState } from "../../models/mod.ts";
-import type { DType } from "../dtype.ts";
+import { toTensor } from "../../io/tensors.ts";
 import { readAll } from "../evaluate.ts";
-import { type ArrayEntry, FileFormatError } from "../io/array.ts";
-import { type Tensor, tensor } from "../tensor.ts";
+import type { ArrayEntry } from "../io/array.ts";
+import { brief, FileFormatError } from "../io/errors.ts";
+import type { Tensor } from "../tensor.ts";
 import { treeFlatten } from "../tree.ts";
 
 /** What stands before the names of all that is not the model. */
@@ -56,12 +57,11 @@ export function stateFromArrays(
 
 function restored(arrays: ReadonlyMap<string, ArrayEntry>, name: string, like: Tensor): Tensor {
   const entry = arrays.get(name);
-  if (entry?.shape.join() !== like.shape.join()) {
+  if (entry === undefined || entry.shape.join() !== like.shape.join()) {
+    const found = entry === undefined ? "missing" : `of shape ${brief(entry.shape)}`;
     throw new FileFormatError(
-      `Cannot load the checkpoint: ${name} is ${
-        entry === undefined ? "missing" : `of shape [${entry.shape.join(", ")}]`
-      }; shape [${like.shape.join(", ")}] is required`,
+      `Cannot load the checkpoint: ${name} is ${found}; shape ${brief(like.shape)} is required`,
     );
   }
-  return tensor(entry.data, { shape: like.shape, dtype: like.dtype satisfies DType });
+  return toTensor(entry, { dtype: like.dtype, name });
 }

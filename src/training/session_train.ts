@@ -8,29 +8,41 @@ import { random } from "../../ops/mod.ts";
 import { BrokenFiles } from "../data/broken.ts";
 import type { Dataset } from "../data/datasets.ts";
 import { openLoader } from "../data/loader.ts";
+import { firstFew } from "../data/errors.ts";
 import { memory } from "../device.ts";
-import { dispose, onCompile, readAll, realize } from "../evaluate.ts";
-import { type Checkpoint, checkResume, loadCheckpoint } from "./checkpoint.ts";
-import { makeRunFolder, runFiles } from "./checkpoint_files.ts";
-import { type TrainConfig, trainConfig } from "./config.ts";
+import { realize } from "../evaluate.ts";
+import { describeMisfits } from "../io/fit.ts";
+import { type Checkpoint, checkpointPath, checkResume, loadCheckpoint } from "./checkpoint.ts";
+import {
+  checkRunFolder,
+  makeRunFolder,
+  removeHalfWritten,
+  runFiles,
+  writeRunConfig,
+} from "./checkpoint_files.ts";
+import { mostSteps, type TrainConfig, trainConfig } from "./config.ts";
 import { segmenter } from "./evaluation.ts";
-import { LossError, runSteps, tryStep } from "./loop.ts";
 import type { SegmentationScores } from "./metrics.ts";
 import { openMetrics } from "./metrics_log.ts";
 import { OptionError } from "./options.ts";
-import { duration, Progress } from "./progress.ts";
-import { chooseDevice, megabytes } from "./session.ts";
-import { checkData, openTrainingData, withAdvice } from "./session_data.ts";
+import { Progress } from "./progress.ts";
+import { lockRun } from "./run_lock.ts";
+import { chooseDevice } from "./session.ts";
+import { checkData, openTrainingData } from "./session_data.ts";
+import { isEvaluationDue, runToEnd } from "./session_loop.ts";
 import {
   encoderOf,
   forwardOf,
+  naming,
   parameterCount,
   phasesOf,
   stepConfigOf,
   withPretrained,
 } from "./session_model.ts";
-import { evaluateRun, type Run, saveRun, type Standing } from "./session_report.ts";
+import type { Run, Standing } from "./session_report.ts";
 import { stateFromArrays } from "./session_state.ts";
+import { checkMemory, checkSizes } from "./sizes.ts";
+import { stdout } from "./terminal.ts";
 
 /** How a run is accompanied. */
 export interface TrainOptions {
@@ -40,6 +52,8 @@ export interface TrainOptions {
   readonly say?: (line: string) => void;
   /** Takes the progress (default: standard error). */
   readonly progress?: Progress;
+  /** Seconds after which the run is saved also between two evaluations (default: a quarter of an hour). */
+  readonly saveSeconds?: number;
 }
 
 /** What a run has reached. */
@@ -62,29 +76,49 @@ export interface TrainResult {
  * Trains a model, or goes on with a run that was stopped. Everything about the run, its random numbers too, follows from
  * the configuration: a resumed run has the metrics of an uninterrupted one.
  *
+ * The state is saved before the first step, before every evaluation, every quarter of an hour, and on the way out of
+ * every error. A run whose steps
+ * are all done, but not its last evaluation or its pictures, is finished.
+ *
  * @param given Options that differ from the defaults; with `resume`, from those of the run.
  * @param options Ways to stop and to watch it.
  * @throws {OptionError} If options contradict each other or the checkpoint.
  * @throws {DataError} If the data cannot be used.
- * @throws {LossError} If the loss is no longer a number; the last checkpoint stays.
+ * @throws {LossError} If the loss or a weight is no longer a number; the last checkpoint stays.
+ * @throws {FolderInUseError} If another process is at work in the run's folder.
+ * @throws {WriteError} If a file of the run cannot be written.
+ * @throws The reason of `options.signal`, if it is aborted before the run has its folder.
  */
 export async function train(given: Partial<TrainConfig>, options: TrainOptions = {}): Promise<TrainResult> {
-  const say = options.say ?? console.log;
-  const checkpoint = given.resume == null ? undefined : await loadCheckpoint(given.resume);
+  const { signal, say = (line: string): void => stdout.print(line), saveSeconds = 900 } = options;
+  using progress = options.progress ?? new Progress();
+  const stopping = { says: "Stopping before the run has begun; there is nothing to save" };
+  const onStop = (): void => progress.note(stopping.says);
+  signal?.addEventListener("abort", onStop);
+  await using cleanUp = new AsyncDisposableStack();
+  cleanUp.defer(() => signal?.removeEventListener("abort", onStop));
+
+  const resumed = given.resume == null ? undefined : await openRun(given.resume, cleanUp, progress);
+  const checkpoint = resumed?.checkpoint;
   const config = trainConfig(...(checkpoint === undefined ? [] : [checkpoint.meta.config]), given);
+  checkSizes(config);
+  if (resumed === undefined) await checkRunFolder(config);
   say(await chooseDevice(config.device));
 
   const dataset = await openTrainingData(config);
   if (checkpoint !== undefined) checkResume(checkpoint.meta, { config, classes: dataset.classes });
-  using progress = options.progress ?? new Progress();
+  const available = memory.stats().limitBytes ?? Infinity;
+  checkMemory(config, { classes: dataset.classes.length, available });
+  signal?.throwIfAborted();
   const broken = config.skipBroken
     ? new BrokenFiles((_, why) => progress.note(`Left out: ${why}`))
     : undefined;
   const used = config.method === "supervised" ? { ...dataset, unlabeled: [] } : dataset;
   await checkData(used, { mode: config.evalMode, crop: config.crop, broken, progress });
+  signal?.throwIfAborted();
   for (const line of dataLines(dataset, config, broken)) say(line);
 
-  await using loader = openLoader(dataset, {
+  const loader = cleanUp.use(openLoader(dataset, {
     crop: config.crop,
     batch: config.batch,
     seed: config.seed,
@@ -93,12 +127,23 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
     ...(broken && { broken }),
     // The paper's supervised epochs are passes over the labeled images.
     ...(config.method === "supervised" && config.epochs !== null && { epoch: "labeled" }),
-  });
+  }));
   const total = config.steps ?? config.epochs! * loader.stepsPerEpoch;
   const warmup = config.warmupSteps ?? config.warmupEpochs! * loader.stepsPerEpoch;
   const evalEvery = config.evalEvery ?? loader.stepsPerEpoch;
+  if (total > mostSteps) {
+    throw new OptionError([
+      `Cannot train for ${config.epochs} epochs of ${loader.stepsPerEpoch} steps: at most ${mostSteps} steps are possible`,
+    ]);
+  }
   const from = checkpoint?.meta.step ?? 0;
-  if (from >= total) {
+  const standing: Standing = {
+    done: from,
+    evaluated: checkpoint?.meta.evaluated ?? from,
+    bestMeanIoU: checkpoint?.meta.bestMeanIoU ?? null,
+  };
+  const length = { total, evalEvery };
+  if (from >= total && !isEvaluationDue(length, standing)) {
     throw new OptionError([
       `Cannot resume ${config.resume}: all its ${total} steps are done; start a new run`,
     ]);
@@ -107,122 +152,94 @@ export async function train(given: Partial<TrainConfig>, options: TrainOptions =
   const phases = phasesOf(config, stepConfig, { steps: total, warmup });
 
   progress.stage("making the model");
-  let state = await firstState(config, stepConfig, checkpoint);
+  const state = await firstState(config, stepConfig, checkpoint, say);
   say(modelLine(state, config, checkpoint));
+  signal?.throwIfAborted();
 
-  const folder = checkpoint === undefined ? await makeRunFolder(config) : await folderOf(config.resume!);
+  const folder = resumed?.folder ?? await makeRunFolder(config);
+  if (resumed === undefined) cleanUp.use(await lockRun(folder));
+  else await writeRunConfig(folder, config);
   say(`Results: ${folder}`);
-  using log = await openMetrics(
-    `${folder}/${runFiles.metrics}`,
-    checkpoint === undefined ? {} : { keepUntil: from },
+  const log = cleanUp.use(
+    await openMetrics(
+      `${folder}/${runFiles.metrics}`,
+      resumed === undefined ? {} : { keepUntil: from, evaluatedUntil: standing.evaluated },
+    ),
   );
-  const segmentAfter = segmentersOf(config, stepConfig, phases);
-  const run: Run = { config, dataset, loader, folder, log, progress, phases, segmentAfter };
-
-  // The first batches are made while the programs are compiled.
-  const batches = loader.batches({ from, to: total });
-  const { line, stepSeconds } = await tryRun(run, state, { from, total, evalEvery });
-  progress.note(line);
-
-  const key = await realize(random.foldIn(random.key(config.seed), trainingStream));
-  let standing: Standing = { done: from, bestMeanIoU: checkpoint?.meta.bestMeanIoU ?? null };
-  progress.start({ total, imagesPerStep: config.batch * (config.method === "supervised" ? 1 : 2), from });
-  try {
-    while (standing.done < total && options.signal?.aborted !== true) {
-      const next = Math.min(total, (Math.floor(standing.done / evalEvery) + 1) * evalEvery);
-      const result = await runSteps(state, {
-        from: standing.done,
-        to: next,
-        stepAt: (t) => phases.find(({ to }) => t < to)!.step,
-        batches,
-        crop: config.crop,
-        key,
-        // Often enough for the eye, seldom enough for a fast device.
-        readEvery: Math.min(16, Math.max(1, Math.round(0.2 / stepSeconds))),
-        onMetrics: (done, metrics) => {
-          log.append({ step: done, ...metrics });
-          progress.update({
-            step: done,
-            loss: metrics.loss,
-            lr: metrics.lr ?? 0,
-            dataWait: metrics.dataWait,
-          });
-        },
-        stopped: () => options.signal?.aborted === true,
-      });
-      state = result.state;
-      standing = { ...standing, done: result.done };
-      if (result.done === next) standing = await evaluateRun(run, state, standing);
-      else await saveRun(run, state, standing, { best: false });
-    }
-  } catch (error) {
-    if (error instanceof LossError) progress.note(await lastGood(folder));
-    throw withAdvice(error);
-  }
+  if (log.note !== undefined) progress.note(log.note);
+  const run: Run = {
+    ...{ config, dataset, loader, folder, log, progress, phases, stopping, saveSeconds, ...length },
+    segmentAfter: segmentersOf(config, stepConfig, phases),
+    ...(signal && { signal }),
+  };
+  const end = await runToEnd(run, state, standing, { isNew: resumed === undefined });
   return {
     folder,
-    steps: standing.done,
-    finished: standing.done === total,
-    ...(standing.scores && { scores: standing.scores }),
-    bestMeanIoU: standing.bestMeanIoU,
+    steps: end.done,
+    finished: end.done === total && !isEvaluationDue(length, end),
+    ...(end.scores && { scores: end.scores }),
+    bestMeanIoU: end.bestMeanIoU,
     classNames: dataset.classes.map(({ name }) => name),
   };
 }
 
-/** What keeps the random numbers of steps and of first weights apart. */
-const trainingStream = 1;
+/** A checkpoint that counts on the best one only if that is there and whole; otherwise the next evaluation is the best. */
+async function withBest(folder: string, checkpoint: Checkpoint, progress: Progress): Promise<Checkpoint> {
+  if (checkpoint.meta.bestMeanIoU === null) return checkpoint;
+  try {
+    await loadCheckpoint(`${folder}/${runFiles.best}`);
+    return checkpoint;
+  } catch (error) {
+    progress.note(`${(error as Error).message}; the next evaluation saves the best checkpoint anew`);
+    return { ...checkpoint, meta: { ...checkpoint.meta, bestMeanIoU: null } };
+  }
+}
+
+/** A run to go on with. */
+interface Opened {
+  readonly folder: string;
+  readonly checkpoint: Checkpoint;
+}
+
+/** Opens the run that a `--resume` path names, alone, and takes away what a killed process has left half written. */
+async function openRun(path: string, cleanUp: AsyncDisposableStack, progress: Progress): Promise<Opened> {
+  const file = await checkpointPath(path);
+  const cut = file.replaceAll("\\", "/").lastIndexOf("/");
+  const folder = cut < 0 ? "." : file.slice(0, Math.max(cut, 1));
+  const lock = cleanUp.use(await lockRun(folder));
+  const checkpoint = await withBest(folder, await loadCheckpoint(file), progress);
+  if (lock.note !== undefined) progress.note(lock.note);
+  const removed = await removeHalfWritten(folder);
+  if (removed.length > 0) {
+    progress.note(
+      `Removed from ${folder} what a process that was ended had half written: ${firstFew(removed)}`,
+    );
+  }
+  return { folder, checkpoint };
+}
 
 /** The state before the first step of this call. */
 async function firstState(
   config: TrainConfig,
   stepConfig: StepConfig,
   checkpoint: Checkpoint | undefined,
+  say: (line: string) => void,
 ): Promise<TrainState> {
   const fresh = initModel(random.key(config.seed), stepConfig);
   if (checkpoint !== undefined) {
     const state = initTrainState(fresh, stepConfig);
-    return await realize(stateFromArrays(checkpoint.arrays, state, encoderOf(config.variant)));
+    const read = (): TrainState => stateFromArrays(checkpoint.arrays, state, encoderOf(config.variant));
+    return await realize(naming(config.resume!, read));
   }
   const model: Model = config.pretrained === null
     ? fresh
-    : await withPretrained(fresh, config.pretrained, config.variant);
-  return await realize(initTrainState(model, stepConfig));
-}
-
-/** Compiles all programs of a run, tries each, and says what the run will cost. */
-async function tryRun(
-  run: Run,
-  state: TrainState,
-  { from, total, evalEvery }: { from: number; total: number; evalEvery: number },
-): Promise<{ line: string; stepSeconds: number }> {
-  const { config, dataset, progress } = run;
-  const coming = run.phases.filter(({ to }) => to > from);
-  const programs = coming.length + 1;
-  const compiling = (k: number, name: string) => (done: number, kernels: number): void =>
-    progress.stage(`compiling program ${k} of ${programs} (${name}), kernel`, done, kernels);
-  let seconds = 0;
-  for (const [k, { name, step, from: begin, to, unlabeled }] of coming.entries()) {
-    progress.stage(`tracing program ${k + 1} of ${programs} (${name})`);
-    const cost = await tryStep(step, state, {
-      batch: config.batch,
-      crop: config.crop,
-      unlabeled,
-      onProgress: compiling(k + 1, name),
+    : await withPretrained(fresh, config.pretrained, config.variant, {
+      key: config.pretrainedKey,
+      ...(config.pretrainedPartial && {
+        onMisfits: (misfits) => say(`Not taken from ${config.pretrained}: ${describeMisfits(misfits)}`),
+      }),
     });
-    seconds += cost.seconds * (to - Math.max(from, begin));
-  }
-  progress.stage(`tracing program ${programs} of ${programs} (evaluation)`);
-  const perImage = await tryEvaluation(run, state, total, compiling(programs, "evaluation"));
-  const evaluations = Math.ceil(total / evalEvery) - Math.floor(from / evalEvery);
-  const whole = seconds + perImage * evaluations * dataset.val.length;
-  const { liveBytes, pooledBytes } = memory.stats();
-  const times = `${total - from} steps and ${evaluations} evaluation${evaluations === 1 ? "" : "s"}`;
-  return {
-    line: `Expected: about ${duration(whole)} for ${times}, ${
-      megabytes(liveBytes + pooledBytes)
-    } on the device`,
-    stepSeconds: seconds / Math.max(1, total - from),
-  };
+  return await realize(initTrainState(model, stepConfig));
 }
 
 /** The evaluation after so many steps: a memory that training has not read yet has no keys for it either. */
@@ -236,32 +253,6 @@ function segmentersOf(
   if (stepConfig.evalKeys !== "memory") return () => own;
   const remembering = segmenter(forwardOf(stepConfig), options);
   return (steps) => phases.some(({ from, readsMemory }) => readsMemory && steps > from) ? remembering : own;
-}
-
-/** Seconds that one validation image takes. */
-async function tryEvaluation(
-  { dataset, loader, segmentAfter }: Run,
-  { params, bnState, memState }: TrainState,
-  steps: number,
-  onProgress: (done: number, total: number) => void,
-): Promise<number> {
-  const segment = segmentAfter(steps);
-  let seconds = 0;
-  for await (const image of loader.images(dataset.val.slice(0, 1))) {
-    onCompile(onProgress);
-    try {
-      for (let k = 0; k < 2; k++) {
-        const begin = performance.now();
-        const found = segment({ params, bnState, memState }, image);
-        await readAll({ found });
-        dispose(found);
-        seconds = (performance.now() - begin) / 1000;
-      }
-    } finally {
-      onCompile(undefined);
-    }
-  }
-  return seconds;
 }
 
 function dataLines(
@@ -289,19 +280,4 @@ function modelLine(state: TrainState, config: TrainConfig, checkpoint: Checkpoin
     : `from ${config.pretrained}`;
   const millions = (parameterCount(state) / 1e6).toPrecision(3);
   return `Model: ${config.method}, encoder ${config.variant}, ${millions} million parameters, ${origin}`;
-}
-
-async function lastGood(folder: string): Promise<string> {
-  const path = `${folder}/${runFiles.latest}`;
-  const exists = await Deno.stat(path).then(() => true, () => false);
-  return exists
-    ? `The last good checkpoint is ${path}`
-    : "There is no good checkpoint: the run was not evaluated yet";
-}
-
-/** The folder of a run that a `--resume` path names, itself or by its checkpoint. */
-async function folderOf(path: string): Promise<string> {
-  if ((await Deno.stat(path)).isDirectory) return path;
-  const cut = path.replaceAll("\\", "/").lastIndexOf("/");
-  return cut < 0 ? "." : path.slice(0, cut);
 }

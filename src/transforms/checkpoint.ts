@@ -97,8 +97,9 @@ function checkpointed(f: (inputs: Tensor[]) => Tensor[], inputs: readonly Tensor
 
 /**
  * A function like `f` whose intermediate values are not kept for the backward pass but computed again there
- * (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Random numbers are the same, and so are values and
- * gradients, up to rounding where what is kept no longer decides how kernels are fused.
+ * (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"). Random numbers are the same, and so is every bit
+ * of values and gradients; only where a tensor that `f` reads more than once is read elsewhere too, the terms of its
+ * gradient are added in another order.
  *
  * @param f A synchronous function of trees of tensors to a tree of tensors.
  * @example

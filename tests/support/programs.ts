@@ -1,4 +1,5 @@
 /** The programs as processes. */
+export { inFolder } from "./folders.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 
@@ -40,14 +41,4 @@ export async function run(
 /** The last line of a text that is not empty. */
 export function lastLine(text: string): string {
   return text.trimEnd().split("\n").at(-1)!;
-}
-
-/** Runs a test in a folder of its own, which is removed afterwards. */
-export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
