@@ -78,9 +78,25 @@ results are float64.
 Results below 2⁻¹²⁶ have fewer digits (they are subnormal): \`kept\` says that they were as exact as they can be, \`0\`
 that some were made 0, which is allowed everywhere.
 
-The WebGPU column is that of Mesa's software adapter, with which this is tested. Everything but +, −, ·, /, √ and
-rounding is our own code there, so on a GPU it gives the same to an ulp; the standard allows drivers to be 2.5 ulp off
-in a division and some more in a square root, and to take subnormal operands and results for 0.
+Sums have no entry: a sum of millions of equal values is off by at most 1e-6 of itself, a product of matrices over as
+long an inner axis by 3e-6. Casts are exact or correctly rounded, and saturate; NaN becomes 0.
+
+## What a driver may do
+
+The WebGPU column is that of Mesa's software adapter, with which this is tested. Everything but the four operations,
+roots and rounding to whole numbers is our own code there, so that a GPU gives the same to an ulp or two. The standard
+lets a driver
+
+- divide with an error of 2.5 ulp, if the divisor is between 2⁻¹²⁶ and 2¹²⁶ in size. What divides (\`tan\`, \`tanh\`,
+  \`sigmoid\`, \`silu\`, \`gelu\` and \`log1p\`) may be off by so much more;
+- take roots with an error of 4.5 ulp, and reciprocal roots with one of 2 ulp;
+- take subnormal operands of sums, products, quotients, roots and comparisons for 0, and make subnormal results 0;
+- round a product and the sum that it goes into once, together.
+
+It may also assume that there are no NaN and infinities, and simplify accordingly; kernels are written so that it has
+nothing to simplify ([decision 0012](decisions/0012-no-compiler-knows-the-numbers.md)).
+
+## Results
 
 ${table}
 `;

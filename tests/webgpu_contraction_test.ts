@@ -257,6 +257,13 @@ webgpuTest("long sums of products", async (device) => {
   );
 });
 
+webgpuTest("long sums of equal products keep their digits", async (device) => {
+  for (const [m, n, k] of [[4, 4, 65536], [60, 60, 1030]] as const) {
+    const x = new Float32Array(m * k).fill(0.1);
+    await check(device, product({ m, n, k }), [x, new Float32Array(k * n).fill(1), noise(1)], [m * n], 3e-6);
+  }
+});
+
 webgpuTest("NaN beside a product stays out of it", async (device) => {
   // Rows of 6 in memory of 8: what lies between is NaN and not part of the product.
   const [m, n, k] = [18, 18, 18];

@@ -340,3 +340,22 @@ webgpuTest(
     await check(device, transpose, [x], [420]);
   },
 );
+
+webgpuTest("long sums of equal values keep their digits", async (device) => {
+  const layouts: readonly [readonly number[], readonly number[], Affine][] = [
+    [[8], [30000], form([30000, 1])],
+    [[2], [200000], form([200000, 1])],
+    [[8], [20000], form([1, 8])], // across rows, four at a time
+    [[3], [20000], form([1, 3])],
+    [[4], [150, 200], form([30000, 200, 1])],
+    [[4], [9000, 3], form([27000, 3, 1])],
+  ];
+  for (const [axes, inner, at] of layouts) {
+    for (const value of [0.1, 0.7]) {
+      const x = new Float32Array(points(axes) * points(inner)).fill(value);
+      await check(device, reduction("sum", "f32", axes, inner, at), [x], [points(axes)], 1e-6);
+      x[12345] = Infinity;
+      await check(device, reduction("sum", "f32", axes, inner, at), [x], [points(axes)], 1e-6);
+    }
+  }
+});

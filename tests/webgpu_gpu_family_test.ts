@@ -28,6 +28,7 @@ import { assertNear } from "./support/golden_comparison.ts";
 import { compareGolden } from "./support/golden_models.ts";
 import { type Case, checkDevice } from "./support/laws.ts";
 import { promises } from "./support/promises.ts";
+import { checkRandomArithmetic } from "./support/random_arithmetic.ts";
 import {
   checkConstants,
   checkReductions,
@@ -107,6 +108,7 @@ onGpuFamily("every elementwise function is as exact as it promises", async () =>
 onGpuFamily("every elementwise operation is right at all pairs of special values", checkSpecialValues);
 onGpuFamily("nothing is rewritten as if f32 were real numbers", checkRewriting);
 onGpuFamily("constants in the code of a kernel are numbers as others are", checkConstants);
+onGpuFamily("random arithmetic of special values has the bits of the reference", checkRandomArithmetic);
 onGpuFamily("reductions and products of special values are right", checkReductions);
 
 for (const name of ["b_segformer_head", "f_losses_ops"] as const) {

@@ -31,6 +31,12 @@ webgpuTest("running sums", async (device) => {
   const long = new Int32Array(100003).fill(1);
   const { actual } = await runBoth(device, cumulative("i32", 1, long.length, 1), [long], [long.length]);
   assertEquals(actual[0]!.findIndex((x, k) => x !== k + 1), -1);
+  // The error does not grow with the number of terms, and nothing is given back beyond the largest float.
+  const equal = new Float32Array(100003).fill(0.1);
+  await check(device, cumulative("f32", 1, equal.length, 1), [equal], [equal.length], 2e-7);
+  equal[500] = Infinity;
+  equal[77777] = -Infinity;
+  await check(device, cumulative("f32", 1, equal.length, 1), [equal], [equal.length], 2e-7);
 });
 
 function sort(dtype: DType, rows: number, size: number, descending: boolean): Sort {

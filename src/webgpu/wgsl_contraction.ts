@@ -143,7 +143,17 @@ function writeSum(
   const vector = isInner ? kernel.inner.length - 1 : undefined;
   const unroll = tile.lanes === 1 && !isInner && loadsPerStep(kernel, tile, operands) <= 4 ? 2 : 1;
   const flat = isInner ? 1 : mostWrittenOut;
-  return writeWalk(block, { axes: kernel.inner, vector, unroll, flat }, (inside, steps) => {
+  const { shader } = block;
+  const start = shader.start("sum", "f32", tile.group);
+  const totals = new Map<string, string>();
+  const carry = (inside: Block): void => {
+    for (const sum of sums.flat()) {
+      const total = totals.get(sum) ?? block.variable("f32", tile.group, start);
+      totals.set(sum, total);
+      inside.lines.push(`${total} += ${sum};`, `${sum} = ${start};`);
+    }
+  };
+  const turns = writeWalk(block, { axes: kernel.inner, vector, unroll, flat, carry }, (inside, steps) => {
     const products = sums.map((row) => row.map((): Product[] => []));
     for (const step of steps) {
       for (let u = 0; u < (isInner ? 4 : 1); u++) {
@@ -173,6 +183,8 @@ function writeSum(
       })
     );
   });
+  for (const [sum, total] of totals) block.lines.push(`${sum} += ${total};`);
+  return turns;
 }
 
 /** Two factors. */

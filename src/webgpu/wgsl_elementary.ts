@@ -273,7 +273,8 @@ export const elementary = {
   let isOne = (a == F(1.0f)) | (b == F(0.0f));
   let y = select(select(size, limit, isLimit), F(1.0f), isOne);
   let signed = bitcast<F>(bitcast<U>(y) | select(U(0u), bitcast<U>(a) & U(0x80000000u), odd));
-  let known = select(signed, bitcast<F>(U(0x7fc00000u)), (bitcast<U>(a) >= U(0x80000000u)) & !isLimit & !whole);
-  return select(known, a + b, (isNan_(a) | isNan_(b)) & !isOne);
+  let isWrong = (bitcast<U>(a) >= U(0x80000000u)) & !isLimit & !whole;
+  let isNothing = (isNan_(a) | isNan_(b)) & !isOne;
+  return select(signed, bitcast<F>(U(0x7fc00000u)), isWrong | isNothing);
 }`,
 } as const;

@@ -250,11 +250,7 @@ export class Emitter {
       case "binary":
         return this.#binary(expr);
       case "select":
-        return this.#apply(
-          expr,
-          [expr.b, expr.a, expr.condition],
-          (_, b, a, condition) => `select(${b}, ${a}, ${condition})`,
-        );
+        return this.#select(expr);
       case "cast":
         return this.#known(
           this.#apply(
@@ -297,7 +293,7 @@ export class Emitter {
   }
 
   /** A number that was something else before: a compiler may know it. */
-  #known(value: Value, { dtype }: Expr): Value {
+  #known(value: Value, { dtype }: { dtype: DType }): Value {
     return dtype === "f32" ? this.#hidden(value) : value;
   }
 
@@ -334,6 +330,16 @@ export class Emitter {
     return values;
   }
 
+  #select(expr: Expr & { kind: "select" }): Value {
+    // A compiler knows that a choice between equals is none; so must those who ask whether two values are one.
+    if (this.value(expr.a).text === this.value(expr.b).text) return this.operand(expr.a);
+    return this.#apply(
+      expr,
+      [expr.b, expr.a, expr.condition],
+      (_, b, a, condition) => `select(${b}, ${a}, ${condition})`,
+    );
+  }
+
   #binary(expr: Expr & { kind: "binary" }): Value {
     const { op, a: { dtype } } = expr;
     const { helpers } = this.block.shader;
@@ -351,7 +357,7 @@ export class Emitter {
     const multiply = (x: Expr): Expr => ({ kind: "binary", dtype: "f32", op: "mul", a: x, b: a });
     switch (b.value) {
       case 1:
-        return this.value(a);
+        return this.operand(a);
       case 2:
         return this.value(multiply(a));
       case 3:
@@ -378,15 +384,22 @@ export class Emitter {
   }
 
   /** `value` where the condition holds, else the fill. */
-  #guarded(expr: { dtype: DType; fill: number }, value: Value, condition: Value | undefined): Value {
+  #guarded(
+    expr: Expr & { kind: "load" | "gather" },
+    value: Value,
+    condition: Value | undefined,
+  ): Value {
     if (condition === undefined) return value;
     const width = Math.max(value.width, condition.width) as Width;
     const fill = splat(literal(expr.fill, expr.dtype), expr.dtype, width);
-    return this.#name(
+    const result = this.#name(
       `select(${fill}, ${widened(value, expr.dtype, width)}, ${widened(condition, "bool", width)})`,
       width,
       Math.max(value.depth, condition.depth),
     );
+    // Where it is known that nothing is read, a compiler knows the value.
+    const isKnown = expr.guards.some(({ form }) => this.address(form).constant !== undefined);
+    return isKnown ? this.#known(result, expr) : result;
   }
 
   /** Addresses outside the buffer are harmless: WebGPU promises that such a read gives some value. */

@@ -100,7 +100,7 @@ function writeStages(
         : `select(${block.shader.start(combine, dtype, width)}, ${text}, ${exists})`;
       partials[k]!.add(inside, step, value, () => rowMajor(inside, stage.axes, place));
     });
-  });
+  }, (inside) => partials.forEach((partial) => partial.carry(inside)));
   const found = partials.map((partial, k): Value => {
     const [stage, number] = [own[k]!, walk[k]!];
     const text = partial.isPlace

@@ -1,9 +1,9 @@
 /**
  * The arithmetic of the kernel IR in WGSL, for one value or four at a time.
  *
- * Drivers treat `(1 + x) - 1` as x, may assume that no NaN exists, and are inexact near zero; so NaN is tested
- * by its bits, and near zero functions are polynomials. NVIDIA's sine has an error of 1e-7 also where its value is
- * 1e-5, and Vulkan leaves the remainder of negative integers undefined (NVIDIA's is wrong); so neither is used.
+ * A driver may assume that there is no NaN, so NaN is tested by its bits; and take subnormal numbers for 0, so what must
+ * tell them from it looks at the bits too. Vulkan leaves the remainder of negative integers undefined (NVIDIA's is
+ * wrong), so it is not used. Elementary functions are our own: `wgsl_elementary.ts`.
  *
  * @module
  */
@@ -53,7 +53,7 @@ const basic = {
   // Equal operands differ at most in the sign of zero, and a NaN stays one with more bits set.
   max: `(a: F, b: F) -> F {
   let y = select(max(a, b), bitcast<F>(bitcast<U>(a) & bitcast<U>(b)), a == b);
-  return select(y, a + b, isNan_(a) | isNan_(b));
+  return select(select(y, a, isNan_(a)), b, isNan_(b));
 }`,
   min: `(a: F, b: F) -> F {
   let both = bitcast<F>(bitcast<U>(a) | bitcast<U>(b));

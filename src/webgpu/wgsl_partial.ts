@@ -31,6 +31,8 @@ export interface Taken {
 export class Partial {
   readonly #names: string[] = [];
   readonly #places: string[] = [];
+  /** What has been carried of each, if anything has. */
+  readonly #totals: string[] = [];
 
   constructor(
     readonly block: Block,
@@ -54,6 +56,17 @@ export class Partial {
     inside.lines.push(`${name} = ${joined};`);
   }
 
+  /** Puts what has been summed up since the last time with the rest, so that no sum of f32 has many terms. */
+  carry(inside: Block): void {
+    if (this.combine !== "sum" || this.dtype !== "f32") return;
+    const { shader } = this.block;
+    const start = shader.start("sum", "f32", this.width);
+    this.#names.forEach((name, k) => {
+      const total = this.#totals[k] ??= this.block.variable("f32", this.width, start);
+      inside.lines.push(`${total} += ${name};`, `${name} = ${start};`);
+    });
+  }
+
   /** Value and place of the extremum so far. */
   extremum(): [value: string, place: string] {
     return [this.#names[0]!, this.#places[0]!];
@@ -66,7 +79,10 @@ export class Partial {
     const join = (a: string, b: string, width: Width): string =>
       block.let(combineText(this.combine, a, b, this.dtype, width, helpers));
     // Pairs first: ((0, 1), (2, 3)).
-    let names = this.#names;
+    let names = this.#names.map((name, k) => {
+      const total = this.#totals[k];
+      return total === undefined ? name : join(total, name, this.width);
+    });
     while (names.length > 1) {
       names = names.flatMap((name, k) =>
         k % 2 === 1 ? [] : k + 1 < names.length ? [join(name, names[k + 1]!, this.width)] : [name]

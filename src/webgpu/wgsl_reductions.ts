@@ -98,12 +98,18 @@ export class Reductions {
       (inside, { row, part, k, ...taken }) => {
         reductions[part]![row]!.add(inside, k, taken.text, taken.position);
       },
+      (inside) => reductions.forEach((ofRows) => ofRows.forEach((each) => each.carry(inside))),
     );
     const found = reductions.map((ofRows) => ofRows.map((reduction) => reduction.finish(block, across)));
     this.#parts.forEach(({ isSpread, value }, part) => {
       if (!isSpread) return;
       const spreads = reductions[part] as Spread[];
-      turns += Spread.again(block, spreads, across, (inside, take) => this.#walk(inside, [value], take));
+      turns += Spread.again(
+        block,
+        spreads,
+        across,
+        (inside, take, carry) => this.#walk(inside, [value], take, carry),
+      );
     });
     for (const values of found) values.forEach((value, row) => rows[row]!.results.push(value));
     return turns;
@@ -117,12 +123,17 @@ export class Reductions {
   }
 
   /** Takes values of all rows at every place. */
-  #walk(block: Block, values: readonly Expr[], take: (inside: Block, taken: Taken) => void): number {
+  #walk(
+    block: Block,
+    values: readonly Expr[],
+    take: (inside: Block, taken: Taken) => void,
+    carry: (inside: Block) => void,
+  ): number {
     const { rows, reading: { vector, taps } } = this;
     const [axes, width] = [this.#axes, this.#width];
     return writeWalk(
       block,
-      { ...walkOptions(axes, vector, values, rows.length), ...taps },
+      { ...walkOptions(axes, vector, values, rows.length), ...taps, carry },
       (inside, places) => {
         places.forEach((place, k) =>
           rows.forEach((own, row) => {

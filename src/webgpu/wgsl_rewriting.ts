@@ -13,11 +13,12 @@
  *
  * @module
  */
-import type { BinaryOp, Expr } from "../compiler/kernel.ts";
+import type { BinaryOp, Expr, UnaryOp } from "../compiler/kernel.ts";
 
 /** How a value was computed, as far as a compiler may use it. */
 export interface Origin {
-  readonly kind: "sum" | "product" | "quotient" | "root";
+  /** `same`: a compiler may know that the value is one of its operands, or has been rounded or stripped already. */
+  readonly kind: "sum" | "product" | "quotient" | "root" | "same";
   readonly operands: readonly Operand[];
 }
 
@@ -27,27 +28,33 @@ export interface Operand {
   readonly origin?: Origin | undefined;
 }
 
+const kinds: Partial<Record<UnaryOp | BinaryOp, Origin["kind"]>> = {
+  add: "sum",
+  sub: "sum",
+  mul: "product",
+  div: "quotient",
+  sqrt: "root",
+  max: "same",
+  min: "same",
+  neg: "same",
+  abs: "same",
+  sign: "same",
+  floor: "same",
+  ceil: "same",
+  round: "same",
+};
+
 /** The origin of the result of an operation. */
 export function originOf(expr: Expr, operands: readonly Operand[]): Origin | undefined {
   if (expr.dtype !== "f32") return undefined;
-  if (expr.kind === "unary") return expr.op === "sqrt" ? { kind: "root", operands } : undefined;
-  if (expr.kind !== "binary") return undefined;
-  switch (expr.op) {
-    case "add":
-    case "sub":
-      return { kind: "sum", operands };
-    case "mul":
-      return { kind: "product", operands };
-    case "div":
-      return { kind: "quotient", operands };
-    default:
-      return undefined;
-  }
+  if (expr.kind === "select") return { kind: "same", operands: operands.slice(0, 2) };
+  const kind = expr.kind === "unary" || expr.kind === "binary" ? kinds[expr.op] : undefined;
+  return kind && { kind, operands };
 }
 
-/** Whether constants among the f32 operands of an operation must be hidden. */
+/** Whether constants among the f32 operands of an operation must be hidden: its result may be an operand of another. */
 export function hidesConstants(expr: Expr): boolean {
-  if (expr.kind === "unary") return true;
+  if (expr.kind === "unary" || expr.kind === "select") return true;
   return expr.kind === "binary" && expr.dtype === "f32" && expr.op !== "max" && expr.op !== "min";
 }
 
@@ -56,13 +63,11 @@ export function operandToHide(op: BinaryOp, a: Operand, b: Operand): 0 | 1 | und
   const own = a.origin === undefined && b.origin !== undefined ? 1 : 0;
   switch (op) {
     case "add":
+      return haveCommon(a, b) ? own : besideProducts(a, b);
     case "sub":
-      if (op === "sub" && a.text === b.text) return 0;
-      if (haveCommon(a, b)) return own;
-      if (isSumOfProducts(a) && !isProduct(b)) return 0;
-      return isSumOfProducts(b) && !isProduct(a) ? 1 : undefined;
+      return mayBeEqual(a, b) || haveCommon(a, b) ? own : besideProducts(a, b);
     case "div":
-      return a.text === b.text || haveCommon(a, b) ? own : undefined;
+      return mayBeEqual(a, b) || haveCommon(a, b) ? own : undefined;
     case "mul":
       if (a.origin?.kind === "root" && a.text === b.text) return 0;
       return (a.origin?.kind === "quotient" || b.origin?.kind === "quotient") && haveCommon(a, b)
@@ -73,12 +78,38 @@ export function operandToHide(op: BinaryOp, a: Operand, b: Operand): 0 | 1 | und
   }
 }
 
-/** Whether one is an operand of the other, or both have one in common. */
+/** Whether both may be one value. */
+function mayBeEqual(a: Operand, b: Operand): boolean {
+  return meet(values(a), values(b));
+}
+
+/** Whether one may be an operand of the other, or both have one in common. */
 function haveCommon(a: Operand, b: Operand): boolean {
-  const [ofA, ofB] = [a, b].map((
-    { text, origin },
-  ) => [text, ...(origin?.operands ?? []).map((each) => each.text)]);
-  return ofA!.some((text, k) => ofB!.some((other, j) => text === other && (k > 0 || j > 0)));
+  const [ofA, ofB] = [operandsOf(a), operandsOf(b)];
+  return meet(values(a), ofB) || meet(ofA, values(b)) || meet(ofA, ofB);
+}
+
+/** What a value may be the same as. */
+function values(operand: Operand): Operand[] {
+  const { origin } = operand;
+  return origin?.kind === "same" ? [operand, ...origin.operands.flatMap(values)] : [operand];
+}
+
+/** What its operands may be. */
+function operandsOf(operand: Operand): Operand[] {
+  return values(operand).flatMap(({ origin }) =>
+    origin === undefined || origin.kind === "same" ? [] : origin.operands.flatMap(values)
+  );
+}
+
+function meet(some: readonly Operand[], others: readonly Operand[]): boolean {
+  return some.some(({ text }) => others.some((other) => other.text === text));
+}
+
+/** A sum of two products, beside what is none. */
+function besideProducts(a: Operand, b: Operand): 0 | 1 | undefined {
+  if (isSumOfProducts(a) && !isProduct(b)) return 0;
+  return isSumOfProducts(b) && !isProduct(a) ? 1 : undefined;
 }
 
 function isProduct({ origin }: Operand): boolean {

@@ -47,6 +47,12 @@ export class Spread {
     this.#squares.add(inside, k, inside.let(`${apart} * ${apart}`));
   }
 
+  /** See `Partial`. */
+  carry(inside: Block): void {
+    this.#sum.carry(inside);
+    this.#squares.carry(inside);
+  }
+
   /** The result; `across`: the four components are joined too. */
   finish(block: Block, across: boolean): Value {
     const [sum, squares] = [this.#sum.finish(block, across), this.#squares.finish(block, across)];
@@ -63,7 +69,11 @@ export class Spread {
     block: Block,
     rows: readonly Spread[],
     across: boolean,
-    walk: (inside: Block, take: (inside: Block, taken: Taken) => void) => number,
+    walk: (
+      inside: Block,
+      take: (inside: Block, taken: Taken) => void,
+      carry: (inside: Block) => void,
+    ) => number,
   ): number {
     const found = rows.map((row) => row.#found!);
     const again = new Block(block.shader, block);
@@ -71,7 +81,7 @@ export class Spread {
     const turns = walk(again, (inside, { row, k, text }) => {
       const apart = inside.let(`${text} - ${rows[row]!.origin} - ${found[row]!.shift}`);
       squares[row]!.add(inside, k, inside.let(`${apart} * ${apart}`));
-    });
+    }, (inside) => squares.forEach((each) => each.carry(inside)));
     found.forEach(({ value }, row) => {
       again.lines.push(`${value.text} = ${squares[row]!.finish(again, across).text};`);
     });

@@ -5,8 +5,9 @@
  */
 import { type Fold, points } from "../compiler/kernel.ts";
 import { type AxisValue, decodeAxes, variable } from "./wgsl_axes.ts";
-import { Block, type Shader } from "./wgsl.ts";
+import type { Block, Shader } from "./wgsl.ts";
 import type { Width } from "./wgsl_math.ts";
+import { chain, type LoopTexts, writeLoop } from "./wgsl_walk.ts";
 
 /** Invocations of a team, and teams of a workgroup. */
 export interface TeamSize {
@@ -55,7 +56,13 @@ export class Team {
   }
 
   /** Walks along a row with all lanes, each taking every `lanes`-th place; returns the turns of one. */
-  walk(block: Block, axes: readonly number[], width: Width, visit: Visit): number {
+  walk(
+    block: Block,
+    axes: readonly number[],
+    width: Width,
+    visit: Visit,
+    carry?: (inside: Block) => void,
+  ): number {
     const { shader, lane, size: { lanes } } = this;
     const count = points(axes) / width;
     const steps = Math.ceil(count / lanes);
@@ -68,12 +75,20 @@ export class Team {
       }
       return 0;
     }
-    const inside = new Block(shader, block);
-    const name = shader.fresh();
-    visit(inside, placeAt(inside, name, axes, width), 0);
-    const end = shader.number(`walk ${name}`, count, "u32");
-    block.nest(`for (var ${name} = ${lane}; ${name} < ${end}; ${name} += ${lanes}u)`, inside);
-    return steps;
+    const isLong = carry !== undefined && steps > 2 * chain;
+    const texts: LoopTexts = {
+      start: lane,
+      step: `${lanes}u`,
+      end: (name) => shader.number(`walk ${name}`, count, "u32"),
+      block: isLong ? (name) => shader.number(`chain ${name}`, chain * lanes, "u32") : undefined,
+    };
+    writeLoop(
+      block,
+      texts,
+      (inside, name) => visit(inside, placeAt(inside, name, axes, width), 0),
+      carry,
+    );
+    return steps + (isLong ? Math.ceil(steps / chain) : 0);
   }
 }
 
